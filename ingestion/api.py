@@ -1,0 +1,6 @@
+"""The read API's part of the ingestion package, mounted at /api/v1/."""
+
+from rest_framework.routers import SimpleRouter
+
+router = SimpleRouter()
+urlpatterns = router.urls
