@@ -1,0 +1,1 @@
+"""HTTP and payload formats: from a webhook to recorded alerts."""

@@ -1,0 +1,78 @@
+"""Receivers, the ledger of deliveries, and the alerts that were set aside."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+
+
+class ReceiverKind(models.TextChoices):
+    """Which webhook a receiver's token opens."""
+
+    ALERTMANAGER = "alertmanager", "Alertmanager"
+    KUBERNETES_EVENT = "kubernetes-event", "Kubernetes events"
+    GENERIC = "generic", "Generic JSON"
+
+
+class Receiver(models.Model):
+    """A source of alerts. Its token is stored as a hash and shown once."""
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=20, choices=ReceiverKind, default=ReceiverKind.ALERTMANAGER)
+    enabled = models.BooleanField(default=True, help_text="A disabled receiver's token is refused.")
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """One webhook request: the ledger. Every alert in it has one outcome, so `received` is their sum."""
+
+    id = models.UUIDField(primary_key=True)
+    receiver = models.ForeignKey(Receiver, null=True, on_delete=models.SET_NULL, related_name="deliveries")
+    kind = models.CharField(max_length=20, blank=True)
+    received_at = models.DateTimeField()
+    remote_addr = models.GenericIPAddressField(null=True)
+    http_status = models.PositiveSmallIntegerField()
+    body_bytes = models.PositiveIntegerField()
+    received = models.PositiveIntegerField(default=0, help_text="Alerts in the body.")
+    outcomes = models.JSONField(default=dict, help_text="{outcome: number of alerts}")
+    truncated_alerts = models.PositiveIntegerField(default=0, help_text="What Alertmanager left out of the group.")
+    error = models.CharField(max_length=500, blank=True)
+    group_keys = ArrayField(models.CharField(max_length=64), default=list, blank=True)
+
+    class Meta:
+        ordering = ["-received_at", "-id"]
+        verbose_name_plural = "deliveries"
+        indexes = [models.Index(fields=["-received_at", "-id"]), models.Index(fields=["http_status", "-received_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.received_at:%Y-%m-%d %H:%M:%S} {self.http_status}"
+
+    @property
+    def unaccounted(self) -> int:
+        """Alerts received without an outcome: 0, or something is wrong."""
+        return int(self.received) - sum(self.outcomes.values())
+
+
+class DeadLetter(models.Model):
+    """One alert of an accepted batch that was set aside, with its error; the others went on."""
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="dead_letters")
+    receiver = models.ForeignKey(Receiver, null=True, on_delete=models.SET_NULL, related_name="dead_letters")
+    received_at = models.DateTimeField()
+    index = models.PositiveIntegerField(help_text="Position in the batch, from 0.")
+    raw = models.TextField(help_text="The item as it was received (JSON text).")
+    pointer = models.CharField(max_length=500, help_text="JSON pointer to what is wrong.")
+    error = models.CharField(max_length=500)
+
+    class Meta:
+        ordering = ["-received_at", "-id"]
+        indexes = [models.Index(fields=["-received_at", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.pointer}: {self.error}"

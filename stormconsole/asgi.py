@@ -1,0 +1,26 @@
+"""One port: HTTP goes to Django's WSGI application in a pool of persistent threads, WebSockets to Channels.
+
+Django's own ASGI handler starts a thread, and so a database connection, per request; measured, it serves a third
+to a half of the webhooks that the same views serve through a persistent pool (docs/running.md).
+"""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
+
+from stormconsole.wsgi import application as wsgi_application  # isort: skip  (loads the apps before the imports below)
+
+from a2wsgi import WSGIMiddleware
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+
+from storms.routing import websocket_urlpatterns
+
+application = ProtocolTypeRouter(
+    {
+        "http": WSGIMiddleware(wsgi_application, workers=settings.WEB_THREADS),
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+    }
+)

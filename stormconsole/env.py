@@ -1,0 +1,82 @@
+"""Typed readers of environment variables: a wrong value stops the start and names the variable."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+_env = environ.Env()
+
+
+def _read(name: str, read: Callable[[], T], expected: str) -> T:
+    try:
+        return read()
+    except (ValueError, TypeError, KeyError, environ.ImproperlyConfigured) as error:
+        raise ImproperlyConfigured(f"{name}: {expected} ({error})") from error
+
+
+def text(name: str, default: str = "") -> str:
+    return _env.str(name, default=default).strip()
+
+
+def boolean(name: str, default: bool) -> bool:
+    value = text(name, str(default)).lower()
+    if value not in {"1", "true", "yes", "on", "0", "false", "no", "off"}:
+        raise ImproperlyConfigured(f"{name}: expected true or false, got {value!r}")
+    return value in {"1", "true", "yes", "on"}
+
+
+def integer(name: str, default: int, *, minimum: int, maximum: int) -> int:
+    value = _read(name, lambda: int(text(name, str(default))), "expected a whole number")
+    if not minimum <= value <= maximum:
+        raise ImproperlyConfigured(f"{name}: expected a number from {minimum} to {maximum}, got {value}")
+    return value
+
+
+def names(name: str, default: str = "") -> list[str]:
+    """A comma-separated list."""
+    return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def choice(name: str, default: str, allowed: set[str]) -> str:
+    value = text(name, default)
+    if value not in allowed:
+        raise ImproperlyConfigured(f"{name}: expected one of {', '.join(sorted(allowed))}, got {value!r}")
+    return value
+
+
+def secret(name: str, default: str = "") -> str:
+    """The variable, or the content of the file that `NAME_FILE` points at."""
+    path = text(f"{name}_FILE")
+    if not path:
+        return text(name, default)
+    return _read(f"{name}_FILE", lambda: Path(path).read_text().strip(), "expected a readable file")
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    url = secret(name, default)
+    config: dict[str, Any] = _read(name, lambda: dict(_env.db_url_config(url)), "expected postgresql://...")
+    if config.get("ENGINE") != "django.db.backends.postgresql":
+        raise ImproperlyConfigured(f"{name}: expected postgresql://..., stormconsole needs PostgreSQL")
+    return config
+
+
+def redis_url(name: str, default: str) -> str:
+    url = secret(name, default)
+    if not url.startswith(("redis://", "rediss://")):
+        raise ImproperlyConfigured(f"{name}: expected redis://host:port/number, rediss:// for TLS")
+    return url
+
+
+def namespace(name: str, default: str) -> str:
+    """A Kubernetes namespace: an RFC 1123 label."""
+    import re
+
+    value = text(name, default)
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
+        raise ImproperlyConfigured(f"{name}: expected a namespace (a-z, 0-9, '-', at most 63), got {value!r}")
+    return value

@@ -1,0 +1,277 @@
+"""Settings, all from the environment (README.md lists every variable; a test compares the two)."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+from stormconsole import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+DEBUG = env.boolean("DEBUG", False)
+SECRET_KEY = env.secret("SECRET_KEY")
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY: set it (or SECRET_KEY_FILE) to a long random string; `make run` does so")
+
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS")
+PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django.contrib.humanize",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "channels",
+    "stormconsole.apps.StormconsoleConfig",
+    "storms.apps.StormsConfig",
+    "ingestion.apps.IngestionConfig",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "stormconsole.urls"
+WSGI_APPLICATION = "stormconsole.wsgi.application"
+ASGI_APPLICATION = "stormconsole.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "storms.pages.console_context",
+            ]
+        },
+    }
+]
+
+# --- PostgreSQL, the truth. Web threads live as long as the process, so their connections may as well.
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": env.database("DATABASE_URL", "postgresql://stormconsole@127.0.0.1:5432/stormconsole")
+    | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+}
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    connect_timeout=env.integer("DATABASE_CONNECT_TIMEOUT", 3, minimum=1, maximum=60)
+)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Valkey or Redis, the referee: the detector, Celery's broker and the channel layer.
+REDIS_URL = env.redis_url("REDIS_URL", "redis://127.0.0.1:6379/0")
+# A webhook waits at most this long for the referee before it answers `deferred`.
+STORE_TIMEOUT_MS = env.integer("STORE_TIMEOUT_MS", 1000, minimum=50, maximum=30000)
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "SOCKET_CONNECT_TIMEOUT": STORE_TIMEOUT_MS / 1000,
+            "SOCKET_TIMEOUT": STORE_TIMEOUT_MS / 1000,
+            "CONNECTION_POOL_KWARGS": {"max_connections": 200},
+        },
+    }
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "capacity": 500, "prefix": "stormconsole"},
+    }
+}
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "global_keyprefix": "stormconsole.",
+    "socket_connect_timeout": STORE_TIMEOUT_MS / 1000,
+    "socket_timeout": STORE_TIMEOUT_MS / 1000,
+    # A killed worker's message comes back after this time; the sweep has long sent another one by then.
+    "visibility_timeout": 600,
+}
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_DEFAULT_QUEUE = "stormconsole"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_PUBLISH_RETRY = False
+
+# --- Kubernetes. Without either of these the console keeps the resources in its local cluster and says so.
+KUBECONFIG = env.text("KUBECONFIG")
+KUBERNETES_IN_CLUSTER = env.boolean("KUBERNETES_IN_CLUSTER", bool(env.text("KUBERNETES_SERVICE_HOST")))
+KUBERNETES_TIMEOUT_SECONDS = env.integer("KUBERNETES_TIMEOUT_SECONDS", 10, minimum=1, maximum=120)
+REMEDIATION_NAMESPACE = env.namespace("REMEDIATION_NAMESPACE", "stormconsole")
+
+# --- Ingestion
+MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024, maximum=1024**3)
+# Pages and the admin keep Django's own limits; webhooks read their body themselves, against MAX_BODY_BYTES.
+WEB_THREADS = env.integer("WEB_THREADS", 16, minimum=1, maximum=256)
+
+# --- Web
+HTTPS = env.boolean("HTTPS", False)
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    # Probes come over plain HTTP from inside the cluster.
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 31536000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+SESSION_COOKIE_HTTPONLY = True
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "now"
+APPEND_SLASH = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Served straight from the source folders: nothing to collect, nothing to forget.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "storms.api_tokens.ApiTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.DjangoModelPermissions"],
+    "DEFAULT_PAGINATION_CLASS": "storms.pagination.TimeCursorPagination",
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "rest_framework.filters.OrderingFilter",
+    ],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "stormconsole.problems.problem_handler",
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "stormconsole",
+    "DESCRIPTION": "Alerts in, storms detected, one RemediationRequest per storm.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+UNFOLD = {
+    "SITE_TITLE": "stormconsole",
+    "SITE_HEADER": "stormconsole",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": True,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/favicon.svg")}],
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": "Storms",
+                "items": [
+                    {"title": "Live console", "icon": "thunderstorm", "link": reverse_lazy("now")},
+                    {"title": "Storms", "icon": "cyclone", "link": reverse_lazy("admin:storms_storm_changelist")},
+                    {
+                        "title": "Alerts",
+                        "icon": "notifications_active",
+                        "link": reverse_lazy("admin:storms_alert_changelist"),
+                    },
+                    {
+                        "title": "Remediation requests",
+                        "icon": "healing",
+                        "link": reverse_lazy("admin:storms_remediationrequest_changelist"),
+                    },
+                    {
+                        "title": "Policies",
+                        "icon": "tune",
+                        "link": reverse_lazy("admin:storms_stormpolicy_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Ingestion",
+                "items": [
+                    {
+                        "title": "Receivers",
+                        "icon": "webhook",
+                        "link": reverse_lazy("admin:ingestion_receiver_changelist"),
+                    },
+                    {
+                        "title": "Deliveries",
+                        "icon": "receipt_long",
+                        "link": reverse_lazy("admin:ingestion_delivery_changelist"),
+                    },
+                    {
+                        "title": "Dead letters",
+                        "icon": "report",
+                        "link": reverse_lazy("admin:ingestion_deadletter_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": "Access",
+                "items": [
+                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:auth_user_changelist")},
+                    {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
+                    {
+                        "title": "API tokens",
+                        "icon": "key",
+                        "link": reverse_lazy("admin:storms_apitoken_changelist"),
+                    },
+                ],
+            },
+        ],
+    },
+}
+
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", {"DEBUG", "INFO", "WARNING", "ERROR"})
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "stormconsole": {"level": LOG_LEVEL},
+        "storms": {"level": LOG_LEVEL},
+        "ingestion": {"level": LOG_LEVEL},
+        # A 4xx answered to a bad webhook is in the ledger; it is no event of this process.
+        "django.request": {"level": "ERROR"},
+    },
+}

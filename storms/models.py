@@ -1,0 +1,369 @@
+"""The rows. Constraints live here, rules live in `storms.services`, which alone writes them."""
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+
+from storms.choices import (
+    AlertStatus,
+    CloseReason,
+    Disposition,
+    EventKind,
+    Outcome,
+    RequestKind,
+    Severity,
+    StormState,
+    SyncState,
+)
+from storms.validators import validate_group_by, validate_matchers
+
+
+def default_group_by() -> list[str]:
+    return ["namespace"]
+
+
+class ConfigGeneration(models.Model):
+    """One row. Its value changes, by database triggers, whenever a policy or a receiver changes.
+
+    Every webhook reads it in its one look-up, so an edit holds from the next alert on in every web process.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    value = models.BigIntegerField()
+
+
+class StormPolicy(models.Model):
+    """What is a storm, for which alerts."""
+
+    name = models.CharField(max_length=100, unique=True, help_text="Shown with every decision made under this policy.")
+    enabled = models.BooleanField(default=True, help_text="A disabled policy gets no alerts.")
+    matchers = models.TextField(
+        blank=True,
+        validators=[validate_matchers],
+        help_text=(
+            'Alertmanager\'s syntax, one per line or separated by commas: namespace="payments", severity=~"crit.*", '
+            'team!="infra". All must match. Empty: every alert.'
+        ),
+    )
+    priority = models.IntegerField(
+        default=0,
+        validators=[MinValueValidator(-1000), MaxValueValidator(1000)],
+        help_text="Among equally specific policies the higher priority wins, then the name.",
+    )
+    group_by = ArrayField(
+        models.CharField(max_length=128),
+        default=default_group_by,
+        blank=True,
+        validators=[validate_group_by],
+        help_text="Label names, separated by commas. Alerts with the same values are counted together; "
+        "a missing label is the empty value. Empty: all alerts of the policy are one group.",
+    )
+    threshold = models.PositiveIntegerField(
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(100_000)],
+        help_text="The alert with which this many distinct new episodes were seen in the window opens the storm.",
+    )
+    window_seconds = models.PositiveIntegerField(
+        default=60,
+        validators=[MinValueValidator(1), MaxValueValidator(86_400)],
+        help_text="Length of the sliding window, in seconds.",
+    )
+    hold_seconds = models.PositiveIntegerField(
+        default=10,
+        validators=[MaxValueValidator(3_600)],
+        help_text="How long an alert below the threshold waits before it gets a RemediationRequest of its own, in "
+        "seconds (like Alertmanager's group_wait). 0: at once; it is absorbed if a storm opens later.",
+    )
+    quiet_seconds = models.PositiveIntegerField(
+        default=300,
+        validators=[MinValueValidator(1), MaxValueValidator(604_800)],
+        help_text="A storm closes when no new alert came for this long, in seconds.",
+    )
+    max_duration_seconds = models.PositiveIntegerField(
+        default=14_400,
+        validators=[MinValueValidator(1), MaxValueValidator(2_592_000)],
+        help_text="A storm closes after this long at the latest, in seconds; if it goes on, a linked one opens.",
+    )
+    version = models.PositiveIntegerField(default=1, editable=False)
+    owner_note = models.TextField(blank=True, help_text="Who owns this policy, and why it is as it is.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-priority", "name"]
+        verbose_name_plural = "storm policies"
+        constraints = [
+            models.CheckConstraint(condition=models.Q(threshold__gte=1), name="policy_threshold_positive"),
+            models.CheckConstraint(condition=models.Q(window_seconds__gte=1), name="policy_window_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Storm(models.Model):
+    """A burst of one group. Its thresholds are those of the policy version that it was opened under."""
+
+    id = models.UUIDField(primary_key=True)
+    policy = models.ForeignKey(StormPolicy, null=True, on_delete=models.SET_NULL, related_name="storms")
+    policy_name = models.CharField(max_length=100)
+    policy_version = models.PositiveIntegerField()
+    group_key = models.CharField(max_length=64)
+    group_labels = models.JSONField(default=dict)
+    state = models.CharField(max_length=8, choices=StormState, default=StormState.OPEN)
+    threshold = models.PositiveIntegerField()
+    window_seconds = models.PositiveIntegerField()
+    quiet_seconds = models.PositiveIntegerField()
+    max_duration_seconds = models.PositiveIntegerField()
+    opened_at = models.DateTimeField(help_text="The store's clock.")
+    opened_by = models.UUIDField(help_text="The alert that reached the threshold.")
+    closed_at = models.DateTimeField(null=True, blank=True, help_text="The store's clock.")
+    close_reason = models.CharField(max_length=16, choices=CloseReason, blank=True)
+    previous = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="continued_by")
+
+    # What the last refresh counted; the alerts are the truth.
+    alert_count = models.PositiveIntegerField(default=0)
+    firing_count = models.PositiveIntegerField(default=0)
+    resolved_count = models.PositiveIntegerField(default=0)
+    severity = models.CharField(max_length=8, choices=Severity, default=Severity.INFO)
+    severity_counts = models.JSONField(default=dict)
+    alert_names = models.JSONField(default=list, help_text="[{name, count}], most frequent first.")
+    last_alert_at = models.DateTimeField()
+    refreshed_at = models.DateTimeField(null=True, blank=True)
+    refreshed_xmin = models.BigIntegerField(
+        default=0, help_text="Every change by a transaction below this one was counted (see services.refresh)."
+    )
+
+    class Meta:
+        ordering = ["-opened_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["group_key"], condition=models.Q(state="open"), name="one_open_storm_per_group"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state="open", closed_at__isnull=True)
+                | models.Q(state="closed", closed_at__isnull=False),
+                name="storm_closed_at_when_closed",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-opened_at", "-id"]),
+            models.Index(fields=["group_key", "-opened_at"]),
+            models.Index(
+                fields=["id"],
+                name="storm_live",
+                condition=models.Q(state="open") | models.Q(firing_count__gt=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group_title} · {self.alert_count} alerts"
+
+    @property
+    def group_title(self) -> str:
+        """The group in a line: `namespace=payments`."""
+        return ", ".join(f"{name}={value or '(none)'}" for name, value in self.group_labels.items()) or "all alerts"
+
+    @property
+    def is_settled(self) -> bool:
+        """Closed, but some of its alerts still fire: it stays in sight."""
+        return self.state == StormState.CLOSED and self.firing_count > 0
+
+
+class Alert(models.Model):
+    """One episode of an alert: its identity is (fingerprint, startsAt), and the id is derived from both."""
+
+    id = models.UUIDField(primary_key=True)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the labels, hex.")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField(null=True, blank=True)
+    status = models.CharField(max_length=8, choices=AlertStatus)
+    outcome = models.CharField(max_length=16, choices=Outcome, help_text="What was answered when it came in.")
+    disposition = models.CharField(max_length=20, choices=Disposition)
+
+    alertname = models.CharField(max_length=512, blank=True)
+    namespace = models.CharField(max_length=512, blank=True)
+    severity = models.CharField(max_length=8, choices=Severity)
+    resource_kind = models.CharField(max_length=64)
+    resource_name = models.CharField(max_length=512)
+    labels = models.JSONField()
+    annotations = models.JSONField(default=dict)
+    generator_url = models.TextField(blank=True)
+    receiver = models.CharField(max_length=100, help_text="Name of the receiver that saw it first.")
+    source = models.CharField(max_length=32, help_text="Kind of that receiver.")
+    delivery_id = models.UUIDField(help_text="The delivery that brought it first.")
+
+    received_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    occurrences = models.PositiveIntegerField(default=0, help_text="How often it was received firing.")
+    resolutions = models.PositiveIntegerField(default=0, help_text="How often its resolution was received.")
+
+    # The decision, as the store made it.
+    policy = models.ForeignKey(StormPolicy, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    policy_version = models.PositiveIntegerField(default=0)
+    policy_reason = models.CharField(max_length=300, blank=True)
+    group_key = models.CharField(max_length=64)
+    group_labels = models.JSONField(default=dict)
+    decided_at = models.DateTimeField(null=True, blank=True, help_text="The store's clock at the decision.")
+    count = models.PositiveIntegerField(null=True, blank=True, help_text="Episodes in the window, this one included.")
+    threshold = models.PositiveIntegerField(null=True, blank=True)
+    release_at = models.DateTimeField(null=True, blank=True)
+    storm = models.ForeignKey(
+        Storm, null=True, blank=True, on_delete=models.PROTECT, related_name="alerts", db_index=False
+    )
+    changed_xid = models.BigIntegerField(
+        default=0, help_text="The transaction that last changed what a storm's resource says of it."
+    )
+
+    class Meta:
+        ordering = ["-received_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["fingerprint", "starts_at"], name="one_row_per_episode"),
+            models.CheckConstraint(
+                condition=~models.Q(disposition="member") | models.Q(storm__isnull=False), name="member_has_storm"
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(disposition="held") | models.Q(release_at__isnull=False), name="held_has_release"
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["-received_at", "-id"]),
+            models.Index(fields=["storm", "changed_xid"], condition=models.Q(storm__isnull=False), name="alert_storm"),
+            models.Index(fields=["release_at"], condition=models.Q(disposition="held"), name="alert_held"),
+            models.Index(fields=["received_at"], condition=models.Q(disposition="deferred"), name="alert_deferred"),
+            models.Index(
+                fields=["group_key", "decided_at"],
+                condition=models.Q(storm__isnull=True, decided_at__isnull=False),
+                name="alert_window",
+            ),
+            models.Index(fields=["alertname"]),
+            models.Index(fields=["namespace"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alertname or 'alert'} {self.namespace}".strip()
+
+
+class RemediationRequest(models.Model):
+    """One custom resource: the desired state comes from the rows, this row says how far the cluster has followed.
+
+    `desired_version` rises with every change, `applied_version` follows it, like a controller's `generation` and
+    `observedGeneration`. The id is the alert's or the storm's, so making it twice is a no-op.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    kind = models.CharField(max_length=8, choices=RequestKind)
+    alert = models.OneToOneField(
+        Alert, null=True, blank=True, on_delete=models.PROTECT, related_name="remediation_request"
+    )
+    storm = models.OneToOneField(
+        Storm, null=True, blank=True, on_delete=models.PROTECT, related_name="remediation_request"
+    )
+    name = models.CharField(max_length=63, unique=True)
+    namespace = models.CharField(max_length=63)
+    origin_namespace = models.CharField(max_length=512, blank=True, help_text="The alert's own, where it differs.")
+    superseded_by = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="supersedes"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    desired_version = models.PositiveIntegerField(default=1)
+    applied_version = models.PositiveIntegerField(default=0)
+    sync_state = models.CharField(max_length=8, choices=SyncState, default=SyncState.PENDING)
+    attempts = models.PositiveIntegerField(default=0, help_text="Since the last success.")
+    last_attempt_at = models.DateTimeField(null=True, blank=True)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    enqueued_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(blank=True)
+    applied_at = models.DateTimeField(null=True, blank=True)
+    applied_hash = models.CharField(max_length=64, blank=True)
+    apply_count = models.PositiveIntegerField(default=0, help_text="Applies that reached the cluster.")
+    manifest = models.JSONField(null=True, blank=True, help_text="As applied last.")
+
+    cluster = models.CharField(max_length=200, blank=True, help_text="`local`, or the API server's address.")
+    uid = models.CharField(max_length=64, blank=True)
+    resource_version = models.CharField(max_length=64, blank=True)
+    generation = models.BigIntegerField(default=0)
+    phase = models.CharField(max_length=32, blank=True)
+    phase_message = models.TextField(blank=True)
+    phase_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind="alert", alert__isnull=False, storm__isnull=True)
+                | models.Q(kind="storm", storm__isnull=False, alert__isnull=True),
+                name="request_of_alert_or_storm",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"]),
+            models.Index(
+                fields=["next_attempt_at"], condition=models.Q(sync_state__in=["pending", "failed"]), name="request_due"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class StormEvent(models.Model):
+    """The timeline of a storm."""
+
+    storm = models.ForeignKey(Storm, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=20, choices=EventKind)
+    at = models.DateTimeField()
+    message = models.CharField(max_length=500)
+    detail = models.JSONField(default=dict, blank=True)
+    actor = models.CharField(max_length=150, blank=True, help_text="A person's name; empty: the console.")
+    # Makes a repeated write a no-op where a kind happens once.
+    once = models.CharField(max_length=64, null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["at", "id"]
+        constraints = [models.UniqueConstraint(fields=["storm", "once"], name="event_once_per_storm")]
+        indexes = [models.Index(fields=["storm", "at"])]
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class LocalResource(models.Model):
+    """The local cluster's table: what a Kubernetes API would hold, when none is configured."""
+
+    namespace = models.CharField(max_length=63)
+    name = models.CharField(max_length=253)
+    uid = models.UUIDField()
+    resource_version = models.BigIntegerField()
+    generation = models.BigIntegerField(default=1)
+    body = models.JSONField()
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["namespace", "name"]
+        constraints = [models.UniqueConstraint(fields=["namespace", "name"], name="local_resource_name")]
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class ApiToken(models.Model):
+    """A person's token for the read API: hashed, shown once."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100, default="api")
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "API token"
+        verbose_name_plural = "API tokens"
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
