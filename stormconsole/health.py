@@ -29,6 +29,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from stormconsole import env
 
@@ -168,6 +170,7 @@ def _store() -> redis.Redis:
         socket_timeout=CHECK_TIMEOUT_SECONDS,
         socket_connect_timeout=CHECK_TIMEOUT_SECONDS,
         decode_responses=True,
+        retry=Retry(NoBackoff(), 1),  # once: a connection from before Valkey's restart is no news
     )
 
 

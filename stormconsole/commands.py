@@ -1,0 +1,58 @@
+"""The command line of every long-running process, in one place.
+
+`make run`, docker-compose.yml and the tests all start `python -m stormconsole.run <name>`, which becomes (exec) the
+command below. Standard library only: this runs before anything is configured.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMPONENTS = ("web", "worker", "sweep", "watch")
+HEARTBEATS = ("worker", "sweep", "watch")
+"""The components that the web process only knows by their heartbeats."""
+
+
+def command_line(name: str, env: Mapping[str, str]) -> list[str]:
+    """The argument vector of component `name`, or of the one-shot `migrate`. Raises KeyError for another name."""
+    return {
+        "web": lambda: _web(env),
+        "worker": lambda: _worker(env),
+        "sweep": lambda: manage("sweep"),
+        "watch": lambda: manage("watch"),
+        "migrate": lambda: manage("migrate", "--no-input"),
+    }[name]()
+
+
+def manage(*arguments: str) -> list[str]:
+    return [sys.executable, str(PROJECT / "manage.py"), *arguments]
+
+
+def become(command: list[str]) -> None:
+    """Replace this process, so that signals and the exit code are the command's own."""
+    os.chdir(PROJECT)
+    os.execv(command[0], command)  # noqa: S606
+
+
+def _web(env: Mapping[str, str]) -> list[str]:
+    options = {
+        "host": env.get("HOST", "127.0.0.1"),
+        "port": env.get("PORT", "8000"),
+        "workers": env.get("WEB_CONCURRENCY", "2"),
+        "log-level": "warning",
+        # Browsers hold WebSockets open for ever: a stop must not wait for them.
+        "timeout-graceful-shutdown": "3",
+        # Above the 60 s of common load balancers, which must be the ones to close an idle connection.
+        "timeout-keep-alive": "75",
+    }
+    flags = [argument for key, value in options.items() for argument in (f"--{key}", value)]
+    return [sys.executable, "-m", "uvicorn", "stormconsole.asgi:application", "--no-access-log", *flags]
+
+
+def _worker(env: Mapping[str, str]) -> list[str]:
+    # Threads: the task waits for the Kubernetes API, and a thread costs no second copy of Django.
+    options = ["--pool", "threads", "--concurrency", env.get("WORKER_CONCURRENCY", "8")]
+    quiet = ["--loglevel", env.get("LOG_LEVEL", "INFO"), "--without-gossip", "--without-mingle"]
+    return [sys.executable, "-m", "celery", "-A", "stormconsole", "worker", *options, *quiet]

@@ -1,0 +1,49 @@
+"""What a console needs before it can serve: tables, one administrator, one receiver. Safe to run at every start.
+
+`python -m stormconsole.first_start` prints one line of JSON with what it made: `password` of the user `admin`, and
+`token` of the receiver `alertmanager`; neither can be read again.
+"""
+
+import io
+import json
+import os
+import secrets
+import sys
+
+import django
+from django.core.management import call_command
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
+    django.setup()
+    call_command("migrate", interactive=False, stdout=sys.stderr)
+    made = {"password": _make_administrator(), "token": _make_receiver()}
+    print(json.dumps({key: value for key, value in made.items() if value}))
+
+
+def _make_administrator() -> str:
+    """The new password, or nothing where somebody can already administer."""
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model()._default_manager
+    if users.filter(is_superuser=True).exists():
+        return ""
+    password = secrets.token_urlsafe(12)
+    users.create_superuser(username="admin", email="", password=password)  # type: ignore[attr-defined]
+    return password
+
+
+def _make_receiver() -> str:
+    """The new token, or nothing where a receiver exists."""
+    from ingestion.models import Receiver
+
+    if Receiver.objects.exists():
+        return ""
+    printed = io.StringIO()
+    call_command("create_receiver", "alertmanager", kind="alertmanager", stdout=printed)
+    return printed.getvalue().strip()
+
+
+if __name__ == "__main__":
+    main()
