@@ -1,0 +1,49 @@
+"""Fixtures for every package; each package's own are in its `conftest.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import redis
+from django.conf import settings
+from django.core.cache import caches
+
+from tests.harness.stack import Stack
+from tests.plugin import failed
+
+
+@pytest.fixture
+def valkey() -> Iterator[redis.Redis]:
+    """A client of the session's Valkey, which is empty before and after the test."""
+    client = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True)
+    client.flushdb()
+    yield client
+    client.flushdb()
+    client.close()
+
+
+@pytest.fixture
+def stack_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stack]]:
+    """`stack_factory(web=4, ...)`: a running `Stack`, stopped at the end of the test, with its logs if that failed."""
+    started: list[Stack] = []
+    with ExitStack() as stacks:
+
+        def start(**options: Any) -> Stack:
+            started.append(stacks.enter_context(Stack(**options)))
+            return started[-1]
+
+        yield start
+        if request.node.stash.get(failed, False):
+            for stack in started:
+                stack.show_logs()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_clients() -> Iterator[None]:
+    """Connections to Valkey made in one test are not found, perhaps broken, in the next."""
+    yield
+    for cache in caches.all(initialized_only=True):
+        cache.close()
