@@ -1,6 +1,111 @@
-"""The read API's part of the storms package, mounted at /api/v1/."""
+"""The read API of the domain: storms, alerts, remediation requests, and the policies, which it also writes.
 
+Newest first, in pages that a cursor leads through (`storms.pagination`); filters in `storms.filters`.
+"""
+
+from typing import Any, ClassVar
+
+import yaml
+from django.db.models import QuerySet
+from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, viewsets
+from rest_framework.exceptions import ValidationError
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
+from rest_framework.serializers import BaseSerializer
+
+from storms import filters, openapi, serializers  # noqa: F401  (openapi registers the token's scheme)
+from storms.models import Alert, RemediationRequest, Storm, StormPolicy
+from storms.permissions import ModelPermissions
+from storms.services.policies import PolicyError, delete_policy
+
+
+class ConsoleViewSet(viewsets.GenericViewSet[Any]):
+    """Permissions, filters and ordering that all views of the API share."""
+
+    permission_classes: ClassVar[list[Any]] = [ModelPermissions]
+    filter_backends: ClassVar[list[Any]] = [filters.StrictFilterBackend, filters.StrictOrderingFilter]
+
+
+class ReadOnlyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ConsoleViewSet):
+    """List and retrieve."""
+
+
+class StormViewSet(ReadOnlyViewSet):
+    """Storms: bursts of alerts of one group, each with one RemediationRequest."""
+
+    queryset = Storm.objects.select_related("remediation_request")
+    filterset_class = filters.StormFilter
+    ordering = ("-opened_at",)
+    ordering_fields = ("opened_at",)
+
+    def get_queryset(self) -> QuerySet[Storm]:
+        queryset: QuerySet[Storm] = super().get_queryset()
+        return queryset.prefetch_related("events") if self.action == "retrieve" else queryset
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        return serializers.StormDetailSerializer if self.action == "retrieve" else serializers.StormSerializer
+
+
+class AlertViewSet(ReadOnlyViewSet):
+    """Alert episodes, each with what was decided about it and why."""
+
+    queryset = Alert.objects.select_related("remediation_request")
+    serializer_class = serializers.AlertSerializer
+    filterset_class = filters.AlertFilter
+    ordering = ("-received_at",)
+    ordering_fields = ("received_at", "starts_at")
+
+
+class YamlRenderer(BaseRenderer):
+    media_type = "application/yaml"
+    format = "yaml"
+    charset = "utf-8"
+
+    def render(self, data: Any, media_type: str | None = None, context: Any = None) -> bytes:
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
+
+
+class RemediationRequestViewSet(ReadOnlyViewSet):
+    """The custom resources: what the rows desire and how far the cluster has followed."""
+
+    queryset = RemediationRequest.objects.all()
+    serializer_class = serializers.RemediationRequestSerializer
+    filterset_class = filters.RemediationRequestFilter
+    ordering = ("-created_at",)
+    ordering_fields = ("created_at",)
+
+    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR}, filters=False)
+    def manifest(self, request: Request, pk: str | None = None) -> Response:
+        """The manifest as it was applied last; 404 before the first apply."""
+        row = self.get_object()
+        if row.manifest is None:
+            raise Http404
+        return Response(row.manifest, headers={"Content-Disposition": f'attachment; filename="{row.name}.yaml"'})
+
+
+class PolicyViewSet(mixins.CreateModelMixin, mixins.UpdateModelMixin, mixins.DestroyModelMixin, ReadOnlyViewSet):
+    """What counts as a storm, for which alerts. A change holds from the next alert on."""
+
+    queryset = StormPolicy.objects.all()
+    serializer_class = serializers.PolicySerializer
+    filterset_class = filters.PolicyFilter
+    ordering = ("name",)
+    ordering_fields = ("name",)
+
+    def perform_destroy(self, instance: StormPolicy) -> None:
+        try:
+            delete_policy(policy=instance, actor=self.request.user.get_username())
+        except PolicyError as error:
+            raise ValidationError({"": [str(error)]}) from error
+
 
 router = SimpleRouter()
-urlpatterns = router.urls
+router.register("storms", StormViewSet)
+router.register("alerts", AlertViewSet)
+router.register("remediation-requests", RemediationRequestViewSet)
+router.register("policies", PolicyViewSet)

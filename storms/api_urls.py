@@ -1,5 +1,14 @@
 """Addresses of the read API's part of this package, below /api/v1/."""
 
-from storms.api import router
+from django.urls import path
+from rest_framework.renderers import JSONRenderer
 
-urlpatterns = router.urls
+from storms.api import RemediationRequestViewSet, YamlRenderer, router
+
+manifest = RemediationRequestViewSet.as_view({"get": "manifest"}, renderer_classes=[YamlRenderer, JSONRenderer])
+
+urlpatterns = [
+    # Not the router's, whose addresses end in a slash: a file's name should not.
+    path("remediation-requests/<uuid:pk>/manifest.yaml", manifest, name="remediationrequest-manifest"),
+    *router.urls,
+]

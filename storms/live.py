@@ -1,7 +1,173 @@
-"""The only caller of `group_send`."""
+"""Live updates: the only caller of `group_send`.
 
+Two Channels groups: `storms` (every storm, for the page at `/`) and `storm.<id>` (one storm's page). Both carry
+
+    {"type": "storm.changed", "storm": <storm>}
+
+which the consumers pass on to the browser as `{"type": "storm", "storm": <storm>}`. A `<storm>` is what
+`storm_message` returns; it holds text as it was received, and the browser must treat it as text.
+
+Nothing depends on a message arriving: a page that misses one is healed by its next snapshot.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from channels.exceptions import ChannelFull
+from channels.layers import get_channel_layer
+from django.db import DatabaseError, models
+from django.db.models import Q, QuerySet
+from redis.exceptions import RedisError
+
+from storms.choices import Disposition, StormState, SyncState
+from storms.cluster.address import cluster_label
+from storms.models import Alert, RemediationRequest, Storm
+
+logger = logging.getLogger(__name__)
+
+STORMS_GROUP = "storms"
+SEND_TIMEOUT_SECONDS = 1.0
+MAX_STORMS = 500
+"""Most storms in a snapshot; more than anybody reads, and it bounds the message."""
+ALERT_NAMES_SHOWN = 3
+TOTALS_TTL_SECONDS = 5.0
+LAYER_ERRORS = (RedisError, OSError, TimeoutError, ChannelFull)
+
+SETTLED = "settled"
+IN_SIGHT = Q(state=StormState.OPEN) | Q(firing_count__gt=0)
+"""Open, or closed with alerts that still fire."""
 
 
-def publish_storm(storm: Any) -> None:
-    """Tell the open pages about a storm; never raises."""
+class ReadVersion(models.Func):
+    """How many transactions the reading statement sees: it never falls, and rises whenever there is more to see.
+
+    Two processes may read a storm in one order and publish in the other; the browser keeps the higher version.
+    """
+
+    template = (
+        "(select pg_snapshot_xmax(s)::text::bigint - (select count(*) from pg_snapshot_xip(s))"
+        " from pg_current_snapshot() s)"
+    )
+    output_field = models.BigIntegerField()
+
+
+def storm_group(storm_id: UUID) -> str:
+    return f"storm.{storm_id}"
+
+
+def storms_for_live() -> QuerySet[Storm]:
+    """Storms with what `storm_message` needs, in one statement, so that one version holds for the whole row."""
+    return Storm.objects.select_related("remediation_request").annotate(version=ReadVersion())
+
+
+def storms_in_sight() -> QuerySet[Storm]:
+    """Open storms first, then settled ones, the newest first in each; `MAX_STORMS` at most."""
+    return storms_for_live().filter(IN_SIGHT).order_by("-state", "-opened_at", "-id")[:MAX_STORMS]
+
+
+def publish_storm(storm: Storm | UUID) -> None:
+    """Tell the open pages how a storm stands now. Call it after the commit: it reads the row again.
+
+    Never raises for the channel layer's or the database's sake: it logs, and the pages heal by snapshot.
+    """
+    storm_id = storm if isinstance(storm, UUID) else storm.id
+    try:
+        row = storms_for_live().filter(id=storm_id).first()
+        if row is not None:
+            async_to_sync(_send)(row.id, storm_message(row))
+    except (*LAYER_ERRORS, DatabaseError) as error:
+        logger.warning("storm %s was not published: %s", storm_id, str(error) or type(error).__name__)
+
+
+async def _send(storm_id: UUID, message: dict[str, Any]) -> None:
+    layer = get_channel_layer()
+    async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+        for group in (STORMS_GROUP, storm_group(storm_id)):
+            await layer.group_send(group, {"type": "storm.changed", "storm": message})
+
+
+def storm_state(storm: Storm) -> str:
+    """`open`, `settled` (closed, some alerts still fire) or `closed`."""
+    return SETTLED if storm.is_settled else str(storm.state)
+
+
+def storm_message(storm: Storm) -> dict[str, Any]:
+    """A storm as pages and WebSocket messages show it; times are ISO 8601 in UTC, absent ones None.
+
+    `storm` comes from `storms_for_live`. `version` orders two messages about the same storm (see `ReadVersion`).
+    """
+    return {
+        "id": str(storm.id),
+        "url": f"/storms/{storm.id}/",
+        "group": storm.group_title,
+        "group_labels": storm.group_labels,
+        "state": storm_state(storm),
+        "severity": storm.severity,
+        "alert_count": storm.alert_count,
+        "firing_count": storm.firing_count,
+        "resolved_count": storm.resolved_count,
+        "alert_names": storm.alert_names[:ALERT_NAMES_SHOWN],
+        "alert_names_more": max(len(storm.alert_names) - ALERT_NAMES_SHOWN, 0),
+        "opened_at": _iso(storm.opened_at),
+        "last_alert_at": _iso(storm.last_alert_at),
+        "closed_at": _iso(storm.closed_at),
+        "close_reason": storm.close_reason,
+        "policy": storm.policy_name,
+        "threshold": storm.threshold,
+        "window_seconds": storm.window_seconds,
+        "remediation_request": request_message(getattr(storm, "remediation_request", None)),
+        "refreshed_at": _iso(storm.refreshed_at),
+        "version": getattr(storm, "version", 0),
+    }
+
+
+def request_message(request: RemediationRequest | None) -> dict[str, Any] | None:
+    if request is None:
+        return None
+    return {
+        "id": str(request.id),
+        "name": request.name,
+        "namespace": request.namespace,
+        "sync_state": request.sync_state,
+        "phase": request.phase,
+        "last_error": request.last_error,
+        "next_attempt_at": _iso(request.next_attempt_at),
+        "cluster": request.cluster or cluster_label(),
+    }
+
+
+def storm_messages(storms: Iterable[Storm]) -> list[dict[str, Any]]:
+    return [storm_message(storm) for storm in storms]
+
+
+_totals: tuple[float, dict[str, int]] = (0.0, {})
+
+
+def totals() -> dict[str, int]:
+    """`{held, deferred, failed_syncs}`, at most `TOTALS_TTL_SECONDS` old: every open page asks for them."""
+    global _totals
+    read_at, counts = _totals
+    if not counts or time.monotonic() - read_at > TOTALS_TTL_SECONDS:
+        counts = count_totals()
+        # Two threads may both have counted; either result is right.
+        _totals = (time.monotonic(), counts)
+    return counts
+
+
+def count_totals() -> dict[str, int]:
+    """`totals`, counted now."""
+    failed = [SyncState.FAILED, SyncState.REJECTED]
+    return {
+        "held": Alert.objects.filter(disposition=Disposition.HELD).count(),
+        "deferred": Alert.objects.filter(disposition=Disposition.DEFERRED).count(),
+        "failed_syncs": RemediationRequest.objects.filter(sync_state__in=failed).count(),
+    }
+
+
+def _iso(moment: Any) -> str | None:
+    return moment.isoformat() if moment else None
