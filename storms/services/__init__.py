@@ -1,0 +1,1 @@
+"""The only writers of the domain's rows, each a keyword-only verb."""
