@@ -136,14 +136,14 @@ class EmbeddedServer:
     def _launch(self, command: list[str], **popen: Any) -> None:
         """Start the process in a session of its own, so that the terminal's Ctrl-C does not reach it."""
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 command,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent(self.stop_signal),  # noqa: PLW1509
+                preexec_fn=die_with_parent(self.stop_signal),
                 **popen,
             )
 
@@ -240,7 +240,7 @@ class EmbeddedPostgres(EmbeddedServer):
         ]
         if not self.durable:
             command.append("--no-sync")
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,
@@ -378,7 +378,7 @@ def _server_user() -> str | None:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
         command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         # 9: the name exists, another process was quicker.
         if done.returncode not in {0, 9}:
             raise EmbeddedServerError(f"cannot create the system user {SYSTEM_USER}: {done.stderr}") from None
@@ -401,4 +401,4 @@ def _let_through(user: str, *paths: Path) -> None:
         mode = parent.stat().st_mode
         if not mode & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
-            print(f"stormconsole: chmod o+x {parent}, so that {user} can run PostgreSQL below it", file=sys.stderr)
+            sys.stderr.write(f"stormconsole: chmod o+x {parent}, so that {user} can run PostgreSQL below it\n")

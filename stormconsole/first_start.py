@@ -4,6 +4,7 @@
 `token` of the receiver `alertmanager`; neither can be read again.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -11,15 +12,21 @@ import secrets
 import sys
 
 import django
+import redis
 from django.core.management import call_command
+
+from stormconsole.alive import forget_dead_processes
+from stormconsole.commands import HEARTBEATS
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
     django.setup()
     call_command("migrate", interactive=False, stdout=sys.stderr)
+    with contextlib.suppress(redis.RedisError):  # without Valkey there is no heartbeat to forget
+        forget_dead_processes(HEARTBEATS)
     made = {"password": _make_administrator(), "token": _make_receiver()}
-    print(json.dumps({key: value for key, value in made.items() if value}))
+    sys.stdout.write(json.dumps({key: value for key, value in made.items() if value}) + "\n")
 
 
 def _make_administrator() -> str:
@@ -30,7 +37,7 @@ def _make_administrator() -> str:
     if users.filter(is_superuser=True).exists():
         return ""
     password = secrets.token_urlsafe(12)
-    users.create_superuser(username="admin", email="", password=password)  # type: ignore[attr-defined]
+    users.create_superuser(username="admin", email="", password=password)
     return password
 
 

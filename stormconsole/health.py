@@ -2,44 +2,28 @@
 
 `/healthz` says that this process answers. `/readyz` asks PostgreSQL, Valkey, the migration table, and the heartbeats
 of the components named in `EXPECTED_COMPONENTS`; each has an entry of its own in the answer.
-
-Heartbeats: `stormconsole:alive:<component>` is a sorted set of `host:pid` scored by the store's clock, in seconds.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import logging
-import os
-import socket
-import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import cache
 from typing import Any
 
-import psutil
-import redis
-from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from stormconsole import env
+from stormconsole.alive import ALIVE_SECONDS, is_alive, start_heartbeat, store
 
-logger = logging.getLogger(__name__)
+__all__ = ["healthz", "readiness", "readyz", "start_heartbeat"]
 
-BEAT_SECONDS = 3.0
-ALIVE_SECONDS = 15
 CHECK_TIMEOUT_SECONDS = 1.0
-KEY_PREFIX = "stormconsole:alive:"
 
 
 class NotReadyError(Exception):
@@ -74,35 +58,6 @@ def readiness() -> dict[str, dict[str, Any]]:
     return {name: _outcome(future, deadline) for name, future in running.items()}
 
 
-def start_heartbeat(component: str) -> Callable[[], None]:
-    """Beat for `component` from a daemon thread until the process ends, or the returned function is called.
-
-    Never raises and never blocks: without Valkey it goes on trying.
-    """
-    stopped = threading.Event()
-    thread = threading.Thread(target=_beat_until, args=(component, stopped), name=f"heartbeat-{component}", daemon=True)
-    thread.start()
-
-    def stop() -> None:
-        stopped.set()
-        thread.join(CHECK_TIMEOUT_SECONDS)
-        with contextlib.suppress(redis.RedisError):
-            _store().zrem(KEY_PREFIX + component, _identity())
-
-    atexit.register(stop)
-    return stop
-
-
-def forget_dead_processes(components: list[str]) -> None:
-    """Drop the heartbeats of this host's processes that are gone, so that a restart is not taken for alive early."""
-    host = socket.gethostname()
-    for component in components:
-        for member in _store().zrange(KEY_PREFIX + component, 0, -1):
-            name, _, pid = member.rpartition(":")
-            if name == host and not psutil.pid_exists(int(pid)):
-                _store().zrem(KEY_PREFIX + component, member)
-
-
 def _check_postgresql() -> None:
     # A connection of its own: the question is whether PostgreSQL takes new work, not whether an old socket is open.
     database = connection.copy()
@@ -114,7 +69,7 @@ def _check_postgresql() -> None:
 
 
 def _check_valkey() -> None:
-    _store().ping()
+    store().ping()
 
 
 def _check_migrations() -> None:
@@ -122,9 +77,7 @@ def _check_migrations() -> None:
 
 
 def _check_component(name: str) -> None:
-    # A host's clock may be wrong, the store's is the same for those who beat and those who look.
-    now = _store().time()[0]
-    if not _store().zcount(KEY_PREFIX + name, now - ALIVE_SECONDS, "+inf"):
+    if not is_alive(name):
         raise NotReadyError(f"no heartbeat of a {name} process in {ALIVE_SECONDS} s")
 
 
@@ -161,41 +114,3 @@ def _first_line(error: Exception) -> str:
 def _pool(name: str) -> ThreadPoolExecutor:
     """Two threads per check: one that hangs on a dead server must not hold up the checks of the others."""
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix=f"readyz-{name}")
-
-
-@cache
-def _store() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL,
-        socket_timeout=CHECK_TIMEOUT_SECONDS,
-        socket_connect_timeout=CHECK_TIMEOUT_SECONDS,
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 1),  # once: a connection from before Valkey's restart is no news
-    )
-
-
-def _identity() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _beat_until(component: str, stopped: threading.Event) -> None:
-    failing = False
-    while not stopped.is_set():
-        try:
-            _beat(component)
-            failing = False
-        except redis.RedisError as error:
-            if not failing:
-                logger.warning("no heartbeat of %s, Valkey does not answer: %s", component, _first_line(error))
-            failing = True
-        stopped.wait(BEAT_SECONDS)
-
-
-def _beat(component: str) -> None:
-    key = KEY_PREFIX + component
-    now = _store().time()[0]
-    with _store().pipeline(transaction=False) as pipeline:
-        pipeline.zadd(key, {_identity(): now})
-        pipeline.zremrangebyscore(key, "-inf", now - 4 * ALIVE_SECONDS)
-        pipeline.expire(key, 4 * ALIVE_SECONDS)
-        pipeline.execute()

@@ -5,6 +5,7 @@ All methods are for the main thread: on Linux a child dies with the thread that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from stormconsole.embedded import die_with_parent
 
@@ -30,7 +31,8 @@ _print_lock = threading.Lock()
 def say(line: str, name: str = "run") -> None:
     """Print one line behind the name of its process; whole lines, whichever thread they come from."""
     with _print_lock:
-        print(f"{name:<7}| {line}", flush=True)
+        sys.stdout.write(f"{name:<7}| {line}\n")
+        sys.stdout.flush()
 
 
 class Child:
@@ -59,7 +61,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+            preexec_fn=die_with_parent(signal.SIGTERM),
         )
         self._started_at = time.monotonic()
         if self._process.stdout:
@@ -101,10 +103,8 @@ class Child:
 
     @staticmethod
     def _kill_group(process: subprocess.Popen[bytes]) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
-            pass
         process.wait()
 
 
@@ -133,7 +133,6 @@ def _exit_text(code: int) -> str:
         return f"signal {-code}"
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """End with exit code 1 and the reason on standard error."""
-    print(f"stormconsole: {message}", file=sys.stderr)
-    raise SystemExit(1)
+    sys.exit(f"stormconsole: {message}")

@@ -106,9 +106,7 @@ class Stack:
     ) -> None:
         self.ports = [free_port() for _ in range(web)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self.ports]
-        self._components = [
-            name for name, wanted in (("worker", worker), ("sweep", sweep), ("watch", watch)) if wanted
-        ]
+        self._components = [name for name, wanted in (("worker", worker), ("sweep", sweep), ("watch", watch)) if wanted]
         self._kubeconfig = kubeconfig
         self._extra_env = env or {}
         self.processes: dict[str, Process] = {}

@@ -1,0 +1,56 @@
+# Stormconsole from a bare checkout: Python 3.11+ and make are all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench drill manage clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+run: $(READY) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECONFIG, DATABASE_URL, REDIS_URL), Ctrl-C stops it
+	@exec $(BIN)/python -m stormconsole.run
+
+test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; REQUIRE_ALL=1 makes a skip a failure)
+	@$(BIN)/pytest $(ARGS)
+
+# The checks of a deployment need settings, but no server behind them.
+DEPLOYED := SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') HTTPS=true \
+	ALLOWED_HOSTS=console.example PUBLIC_URL=https://console.example DATABASE_URL=postgresql://nobody@127.0.0.1:1/none
+
+lint: $(READY) ## ruff, mypy, import contracts, missing migrations, deployment checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(DEPLOYED) $(BIN)/mypy
+	$(DEPLOYED) $(BIN)/lint-imports
+	$(DEPLOYED) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(DEPLOYED) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: $(READY) ## measure webhooks per second on this machine
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+drill: $(READY) ## send a storm to the running console and reconcile (ARGS="--alerts 500 --seconds 10 --clients 8")
+	@$(BIN)/python -m stormconsole.run manage drill $(ARGS)
+
+manage: $(READY) ## manage.py with the settings of the running console (ARGS="create_receiver NAME --kind alertmanager")
+	@$(BIN)/python -m stormconsole.run manage $(ARGS)
+
+clean: ## remove the virtual environment and caches, never the data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles
+	find . -name __pycache__ -not -path './.data/*' -prune -exec rm -rf {} +
+
+# uv where it is installed: the same packages, sooner.
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stormconsole needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "Installing the packages of requirements.txt into $(VENV) (once, and after a change)"
+	@if command -v uv >/dev/null; then \
+		{ test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
+		uv pip install --quiet --python $(BIN)/python -r requirements.txt; \
+	else \
+		{ test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); } && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	fi
+	@touch $@
