@@ -59,13 +59,12 @@ def readiness() -> dict[str, dict[str, Any]]:
 
 
 def _check_postgresql() -> None:
-    # A connection of its own: the question is whether PostgreSQL takes new work, not whether an old socket is open.
-    database = connection.copy()
+    # Always a new connection: the question is whether PostgreSQL takes new work, not whether an old socket is open.
     try:
-        with database.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("select 1")
     finally:
-        database.close()
+        connection.close()
 
 
 def _check_valkey() -> None:
@@ -84,12 +83,11 @@ def _check_component(name: str) -> None:
 @cache
 def _require_migrated() -> None:
     """Raise while migrations are missing; remembered once they are not, since they are never taken back under us."""
-    database = connection.copy()
     try:
-        executor = MigrationExecutor(database)
+        executor = MigrationExecutor(connection)
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     finally:
-        database.close()
+        connection.close()
     if plan:
         first = plan[0][0]
         raise NotReadyError(f"{len(plan)} not applied, first {first.app_label}.{first.name}: run manage.py migrate")
