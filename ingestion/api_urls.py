@@ -1,5 +1,7 @@
 """Addresses of the read API's part of this package, below /api/v1/."""
 
-from ingestion.api import router
+from django.urls import path
 
-urlpatterns = router.urls
+from ingestion.api import StatusView, router
+
+urlpatterns = [path("status/", StatusView.as_view(), name="status"), *router.urls]

@@ -1,15 +1,19 @@
 """API tokens: a person's key to the read API, hashed, shown once."""
 
+from datetime import timedelta
+
 from django.contrib.auth.models import AbstractBaseUser
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from storms.models import ApiToken
 from stormconsole.tokens import hash_token, new_token
+from storms.models import ApiToken
 
-TOKEN_PREFIX = "scapi"
+TOKEN_PREFIX = "scapi"  # noqa: S105  (the public part)
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+"""`last_used_at` is written at most this often: a script that polls must not write a row per request."""
 
 
 def create_api_token(*, user: AbstractBaseUser, name: str = "api") -> tuple[ApiToken, str]:
@@ -20,7 +24,7 @@ def create_api_token(*, user: AbstractBaseUser, name: str = "api") -> tuple[ApiT
 
 
 class ApiTokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <token>`; any other scheme is left to the next class."""
+    """`Authorization: Bearer <token>`; any other scheme is left to the next class. The token has its user's rights."""
 
     keyword = "Bearer"
 
@@ -31,7 +35,13 @@ class ApiTokenAuthentication(BaseAuthentication):
         row = ApiToken.objects.select_related("user").filter(token_hash=hash_token(token.strip())).first()
         if row is None or not row.user.is_active:
             raise AuthenticationFailed("The API token is unknown, or its user is not active.")
+        self._mark_used(row)
         return row.user, row
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="stormconsole"'
+
+    def _mark_used(self, row: ApiToken) -> None:
+        now = timezone.now()
+        if row.last_used_at is None or now - row.last_used_at > LAST_USED_RESOLUTION:
+            ApiToken.objects.filter(pk=row.pk).update(last_used_at=now)

@@ -44,7 +44,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     heartbeat: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run until the browser leaves or the channel layer fails, which ends in a close that it answers by coming back."""
+        """Run until the browser leaves, or the channel layer fails: then close, and the browser comes back."""
         try:
             await super().__call__(scope, receive, send)
         except live.LAYER_ERRORS as error:
@@ -90,7 +90,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         await self.send_json(await database_sync_to_async(self.snapshot)())
 
     async def beat(self) -> None:
-        """Ping, and heal: join again (a restarted store has forgotten the group), check the session, send a snapshot."""
+        """Ping, and heal: join again (a restarted store forgot the group), check the session, send a snapshot."""
         pings = 0
         try:
             while True:

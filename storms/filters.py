@@ -1,4 +1,4 @@
-"""Filters of the read API. A parameter that does not exist is refused: a typing error must not answer with everything."""
+"""Filters of the read API. An unknown parameter is refused: a typing error must not answer with everything."""
 
 from typing import Any
 
@@ -39,7 +39,9 @@ class StrictOrderingFilter(OrderingFilter):
             return self.get_default_ordering(view)
         allowed = list(view.ordering_fields)
         if asked.removeprefix("-") not in allowed:
-            raise ValidationError({self.ordering_param: [f"Order by one of: {', '.join(allowed)}; '-' for descending."]})
+            raise ValidationError(
+                {self.ordering_param: [f"Order by one of: {', '.join(allowed)}; '-' for descending."]}
+            )
         return [asked]
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> QuerySet[Any]:
@@ -80,7 +82,9 @@ def before(field: str) -> django_filters.IsoDateTimeFilter:
 
 def any_of(field: str, choices: Any) -> django_filters.MultipleChoiceFilter:
     listed = getattr(choices, "choices", choices)
-    return django_filters.MultipleChoiceFilter(field_name=field, choices=listed, help_text="Repeat it for any of several.")
+    return django_filters.MultipleChoiceFilter(
+        field_name=field, choices=listed, help_text="Repeat it for any of several."
+    )
 
 
 class StormFilter(django_filters.FilterSet):

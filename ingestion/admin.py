@@ -1,0 +1,179 @@
+"""The admin of ingestion: receivers are made here, the ledger is to be read."""
+
+import json
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+
+from ingestion.models import DeadLetter, Delivery, Receiver, ReceiverKind
+from storms.admin import show_token
+from storms.admin_base import ReadOnlyAdmin, ReadOnlyInline, href, link, pretty
+
+USAGE = {
+    ReceiverKind.ALERTMANAGER: """# alertmanager.yml
+receivers:
+  - name: stormconsole
+    webhook_configs:
+      - url: {url}
+        send_resolved: true
+        http_config:
+          authorization:
+            credentials: {token}""",
+}
+CURL = """curl -X POST {url} \\
+  -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d @payload.json"""
+
+
+@admin.register(Receiver)
+class ReceiverAdmin(ModelAdmin):
+    """A new receiver's token, and a rotated one, is shown once, in the answer to the form."""
+
+    list_display = ("name", "kind", "shown_enabled", "created_at")
+    list_filter = ("kind", "enabled")
+    search_fields = ("name",)
+    readonly_fields = ("created_at",)
+    fields = ("name", "kind", "enabled", "created_at")
+    actions = ("rotate",)
+    actions_submit_line = ("save_and_rotate",)
+
+    @display(description="Enabled", ordering="enabled", label={"on": "success", "off": "default"})
+    def shown_enabled(self, receiver: Receiver) -> str:
+        return "on" if receiver.enabled else "off"
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """The kind is what the token opens: another kind is another receiver."""
+        return ("kind", "created_at") if obj else ("created_at",)
+
+    def save_model(self, request: HttpRequest, obj: Receiver, form: Any, change: bool) -> None:
+        if change:
+            obj.save(update_fields=["name", "enabled"])
+            return
+        from ingestion.services import create_receiver
+
+        receiver, token = create_receiver(name=obj.name, kind=obj.kind)
+        if not obj.enabled:
+            receiver.enabled = False
+            receiver.save(update_fields=["enabled"])
+        obj.pk = receiver.pk
+        request.new_token = token  # type: ignore[attr-defined]
+
+    @action(description="Save and rotate the token", permissions=["change"])
+    def save_and_rotate(self, request: HttpRequest, obj: Receiver) -> None:
+        from ingestion.services import rotate_token
+
+        request.new_token = rotate_token(receiver=obj)  # type: ignore[attr-defined]
+
+    @action(description="Rotate the token", permissions=["change"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Receiver]) -> HttpResponse | None:
+        if queryset.count() != 1:
+            self.message_user(request, "Choose one receiver: its new token is shown once.", messages.ERROR)
+            return None
+        from ingestion.services import rotate_token
+
+        receiver = queryset.get()
+        token = rotate_token(receiver=receiver)
+        self.log_change(request, receiver, "Rotated the token.")
+        return self._show(request, receiver, token)
+
+    def response_add(self, request: HttpRequest, obj: Receiver, post_url_continue: Any = None) -> HttpResponse:
+        return self._show(request, obj, request.new_token)  # type: ignore[attr-defined]
+
+    def response_change(self, request: HttpRequest, obj: Receiver) -> HttpResponse:
+        token = getattr(request, "new_token", None)
+        if token is None:
+            response: HttpResponse = super().response_change(request, obj)
+            return response
+        return self._show(request, obj, token)
+
+    def _show(self, request: HttpRequest, receiver: Receiver, token: str) -> HttpResponse:
+        url = request.build_absolute_uri(f"/api/v1/webhooks/{receiver.kind}")
+        usage = USAGE.get(ReceiverKind(receiver.kind), CURL).format(url=url, token=token)
+        return show_token(self, request, title=f"Token of receiver “{receiver.name}”", token=token, usage=usage)
+
+
+class DeadLetterInline(ReadOnlyInline):
+    model = DeadLetter
+    fields = ("index", "pointer", "error", "raw")
+    readonly_fields = fields
+    per_page = 20
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    list_display = (
+        "received_at",
+        "shown_receiver",
+        "shown_status",
+        "received",
+        "shown_outcomes",
+        "shown_unaccounted",
+        "truncated_alerts",
+        "body_bytes",
+        "remote_addr",
+        "error",
+    )
+    list_filter = ("http_status", "kind", ("receiver", admin.RelatedOnlyFieldListFilter))
+    search_fields = ("error", "receiver__name")
+    date_hierarchy = "received_at"
+    list_select_related = ("receiver",)
+    inlines = (DeadLetterInline,)
+    fields = (
+        ("id", "received_at"),
+        ("shown_receiver", "kind", "remote_addr"),
+        ("shown_status", "body_bytes", "error"),
+        ("received", "shown_unaccounted", "truncated_alerts"),
+        "shown_outcomes",
+        "alerts",
+    )
+    readonly_fields = ("shown_receiver", "shown_status", "shown_outcomes", "shown_unaccounted", "alerts")
+
+    @display(description="Receiver")
+    def shown_receiver(self, delivery: Delivery) -> str:
+        return link(delivery.receiver)
+
+    @display(description="Status", ordering="http_status", label={"2": "success", "4": "warning", "5": "danger"})
+    def shown_status(self, delivery: Delivery) -> tuple[str, str]:
+        return str(delivery.http_status)[0], str(delivery.http_status)
+
+    @display(description="Outcomes")
+    def shown_outcomes(self, delivery: Delivery) -> str:
+        return ", ".join(f"{count} {outcome}" for outcome, count in delivery.outcomes.items()) or "-"
+
+    @display(description="Unaccounted", label={"0": "success", "1": "danger"})
+    def shown_unaccounted(self, delivery: Delivery) -> tuple[str, str]:
+        return str(int(delivery.unaccounted != 0)), str(delivery.unaccounted)
+
+    @display(description="Alerts that it brought first")
+    def alerts(self, delivery: Delivery) -> str:
+        return href(f"{reverse('admin:storms_alert_changelist')}?delivery_id={delivery.pk}", "In the list of alerts")
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    list_display = ("received_at", "shown_receiver", "index", "pointer", "error", "shown_delivery")
+    list_filter = (("receiver", admin.RelatedOnlyFieldListFilter),)
+    search_fields = ("error", "pointer", "raw")
+    date_hierarchy = "received_at"
+    list_select_related = ("receiver", "delivery")
+    fields = (("received_at", "shown_receiver", "shown_delivery"), ("index", "pointer", "error"), "shown_raw")
+    readonly_fields = ("shown_receiver", "shown_delivery", "shown_raw")
+
+    @display(description="Receiver")
+    def shown_receiver(self, letter: DeadLetter) -> str:
+        return link(letter.receiver)
+
+    @display(description="Delivery")
+    def shown_delivery(self, letter: DeadLetter) -> str:
+        return link(letter.delivery)
+
+    @display(description="As received")
+    def shown_raw(self, letter: DeadLetter) -> str:
+        try:
+            return pretty(json.loads(letter.raw))
+        except ValueError:
+            return letter.raw

@@ -1,0 +1,621 @@
+"""The admin of the domain. Policies and API tokens are written here, through services; the rest is to be read."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
+from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
+from django.contrib.auth.models import Group, User
+from django.contrib.postgres.forms import SimpleArrayField
+from django.db import transaction
+from django.db.models import Count, Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+from storms.admin_base import (
+    SEVERITY_COLOURS,
+    SYNC_COLOURS,
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    href,
+    labels_line,
+    link,
+    pretty,
+)
+from storms.api_tokens import create_api_token
+from storms.choices import StormState
+from storms.live import storm_state
+from storms.models import Alert, ApiToken, RemediationRequest, Storm, StormEvent, StormPolicy
+from storms.services.policies import PolicyError, check_policy, delete_policy, save_policy
+
+DISPOSITION_COLOURS = {
+    "member": "danger",
+    "individual": "warning",
+    "held": "info",
+    "deferred": "info",
+    "silenced": "default",
+    "resolved_while_held": "success",
+    "resolved_unseen": "success",
+}
+PHASE_COLOURS = {"Completed": "success", "Failed": "danger", "Cancelled": "default", "Processing": "info"}
+
+
+class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
+    group_by = SimpleArrayField(
+        forms.CharField(max_length=128),
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        validators=StormPolicy._meta.get_field("group_by").validators,
+        help_text=StormPolicy._meta.get_field("group_by").help_text,
+    )
+
+    class Meta:
+        model = StormPolicy
+        fields = [
+            "name",
+            "enabled",
+            "owner_note",
+            "matchers",
+            "priority",
+            "group_by",
+            "threshold",
+            "window_seconds",
+            "hold_seconds",
+            "quiet_seconds",
+            "max_duration_seconds",
+        ]
+        widgets = {
+            "matchers": UnfoldAdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
+            "owner_note": UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        }
+
+    def _post_clean(self) -> None:
+        """After the instance has the form's values: would the change be refused?"""
+        super()._post_clean()  # type: ignore[misc]
+        if not self.errors:
+            try:
+                check_policy(self.instance)
+            except PolicyError as error:
+                self.add_error(None, str(error))
+
+
+@admin.register(StormPolicy)
+class StormPolicyAdmin(ModelAdmin):
+    """Saved through `storms.services.policies`, which raises the version; a change holds from the next alert on."""
+
+    form = PolicyForm
+    list_display = (
+        "name",
+        "shown_enabled",
+        "shown_matchers",
+        "shown_group_by",
+        "threshold",
+        "shown_window",
+        "shown_hold",
+        "shown_quiet",
+        "priority",
+        "version",
+        "open_storms",
+    )
+    list_filter = ("enabled",)
+    search_fields = ("name", "matchers", "owner_note")
+    readonly_fields = ("version", "created_at", "updated_at")
+    actions = ("enable", "disable")
+    warn_unsaved_form = True
+    fieldsets = (
+        (None, {"fields": ("name", "enabled", "owner_note")}),
+        ("Which alerts", {"fields": ("matchers", "priority")}),
+        ("What is a storm", {"fields": ("group_by", ("threshold", "window_seconds"), "hold_seconds")}),
+        ("When it ends", {"fields": (("quiet_seconds", "max_duration_seconds"),)}),
+        ("History", {"fields": (("version", "created_at", "updated_at"),)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StormPolicy]:
+        opened = Count("storms", filter=Q(storms__state=StormState.OPEN))
+        queryset: QuerySet[StormPolicy] = super().get_queryset(request)
+        return queryset.annotate(open_storm_count=opened)
+
+    @display(description="Enabled", ordering="enabled", label={"on": "success", "off": "default"})
+    def shown_enabled(self, policy: StormPolicy) -> str:
+        return "on" if policy.enabled else "off"
+
+    @display(description="Matchers")
+    def shown_matchers(self, policy: StormPolicy) -> str:
+        return policy.matchers or "every alert"
+
+    @display(description="Group by")
+    def shown_group_by(self, policy: StormPolicy) -> str:
+        return ", ".join(policy.group_by) or "(one group)"
+
+    @display(description="Window", ordering="window_seconds")
+    def shown_window(self, policy: StormPolicy) -> str:
+        return f"{policy.window_seconds} s"
+
+    @display(description="Hold", ordering="hold_seconds")
+    def shown_hold(self, policy: StormPolicy) -> str:
+        return f"{policy.hold_seconds} s" if policy.hold_seconds else "at once"
+
+    @display(description="Quiet", ordering="quiet_seconds")
+    def shown_quiet(self, policy: StormPolicy) -> str:
+        return f"{policy.quiet_seconds} s"
+
+    @display(description="Open storms", ordering="open_storm_count")
+    def open_storms(self, policy: StormPolicy) -> str:
+        count: int = policy.open_storm_count  # type: ignore[attr-defined]
+        if not count:
+            return "0"
+        url = reverse("admin:storms_storm_changelist")
+        return href(f"{url}?policy__id__exact={policy.pk}&state__exact=open", str(count))
+
+    @action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[StormPolicy]) -> None:
+        self._set_enabled(request, queryset, True)
+
+    @action(description="Disable", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[StormPolicy]) -> None:
+        self._set_enabled(request, queryset, False)
+
+    def _set_enabled(self, request: HttpRequest, queryset: QuerySet[StormPolicy], enabled: bool) -> None:
+        changed = list(queryset.filter(enabled=not enabled))
+        for policy in changed:
+            policy.enabled = enabled
+            save_policy(policy=policy, actor=request.user.get_username())
+        word = "enabled" if enabled else "disabled"
+        self.message_user(request, f"{len(changed)} of {queryset.count()} were {word}.", messages.SUCCESS)
+
+    def save_model(self, request: HttpRequest, obj: StormPolicy, form: Any, change: bool) -> None:
+        save_policy(policy=obj, actor=request.user.get_username())
+
+    def delete_model(self, request: HttpRequest, obj: StormPolicy) -> None:
+        delete_policy(policy=obj, actor=request.user.get_username())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[StormPolicy]) -> None:
+        for policy in queryset:
+            delete_policy(policy=policy, actor=request.user.get_username())
+
+    # A refusal rolls back the whole request: actions log what they are about to do before they do it.
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        return self._unless_refused(
+            request, lambda: super(StormPolicyAdmin, self).changelist_view(request, extra_context)
+        )
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._unless_refused(
+            request, lambda: super(StormPolicyAdmin, self).changeform_view(request, *args, **kwargs)
+        )
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._unless_refused(
+            request, lambda: super(StormPolicyAdmin, self).delete_view(request, *args, **kwargs)
+        )
+
+    def _unless_refused(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
+        try:
+            with transaction.atomic():
+                return view()
+        except PolicyError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:storms_stormpolicy_changelist"))
+
+
+class EventInline(ReadOnlyInline):
+    model = StormEvent
+    fields = ("at", "kind", "message", "actor")
+    readonly_fields = fields
+    verbose_name_plural = "Timeline"
+
+
+@admin.register(Storm)
+class StormAdmin(ReadOnlyAdmin):
+    list_display = (
+        "group_title",
+        "shown_state",
+        "shown_severity",
+        "shown_alerts",
+        "policy_name",
+        "opened_at",
+        "last_alert_at",
+        "shown_request",
+        "page",
+    )
+    list_filter = ("state", "severity", "close_reason", "policy")
+    search_fields = ("group_labels", "policy_name", "group_key")
+    search_help_text = "A label's name or value, or a policy's name"
+    date_hierarchy = "opened_at"
+    list_select_related = ("remediation_request",)
+    inlines = (EventInline,)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("group_title", "page"),
+                    ("shown_state", "shown_severity"),
+                    ("opened_at", "opening_alert", "closed_at", "close_reason"),
+                    ("previous", "shown_request"),
+                )
+            },
+        ),
+        (
+            "Alerts",
+            {
+                "fields": (
+                    ("alert_count", "firing_count", "resolved_count", "last_alert_at"),
+                    "members",
+                    ("shown_names", "shown_severities"),
+                    "refreshed_at",
+                )
+            },
+        ),
+        (
+            "Policy it was opened under",
+            {
+                "fields": (
+                    ("policy", "policy_version"),
+                    ("threshold", "window_seconds", "quiet_seconds", "max_duration_seconds"),
+                    ("shown_group", "group_key"),
+                )
+            },
+        ),
+    )
+    readonly_fields = (
+        "group_title",
+        "page",
+        "shown_state",
+        "shown_severity",
+        "opening_alert",
+        "shown_request",
+        "members",
+        "shown_names",
+        "shown_severities",
+        "shown_group",
+    )
+
+    @display(description="State", ordering="state", label={"open": "danger", "settled": "warning", "closed": "default"})
+    def shown_state(self, storm: Storm) -> str:
+        return storm_state(storm)
+
+    @display(description="Severity", ordering="severity", label=SEVERITY_COLOURS)
+    def shown_severity(self, storm: Storm) -> tuple[str, str]:
+        return storm.severity, storm.get_severity_display()
+
+    @display(description="Firing / alerts", ordering="alert_count")
+    def shown_alerts(self, storm: Storm) -> str:
+        return f"{storm.firing_count} / {storm.alert_count}"
+
+    @display(description="Resource", label=SYNC_COLOURS)
+    def shown_request(self, storm: Storm) -> tuple[str, Any] | None:
+        request = getattr(storm, "remediation_request", None)
+        return (request.sync_state, link(request, request.sync_state)) if request else None
+
+    @display(description="Page")
+    def page(self, storm: Storm) -> str:
+        return href(reverse("storm", args=[storm.pk]), "Open")
+
+    @display(description="Alert that opened it")
+    def opening_alert(self, storm: Storm) -> str:
+        return href(reverse("admin:storms_alert_change", args=[storm.opened_by]), str(storm.opened_by))
+
+    @display(description="Members")
+    def members(self, storm: Storm) -> str:
+        url = reverse("admin:storms_alert_changelist")
+        return href(f"{url}?storm__id__exact={storm.pk}", f"Its {storm.alert_count} alerts")
+
+    @display(description="Alert names")
+    def shown_names(self, storm: Storm) -> str:
+        return pretty({item["name"]: item["count"] for item in storm.alert_names})
+
+    @display(description="Severities")
+    def shown_severities(self, storm: Storm) -> str:
+        return pretty(storm.severity_counts)
+
+    @display(description="Group")
+    def shown_group(self, storm: Storm) -> str:
+        return pretty(storm.group_labels)
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    list_display = (
+        "shown_name",
+        "namespace",
+        "shown_severity",
+        "shown_status",
+        "shown_outcome",
+        "shown_disposition",
+        "received_at",
+        "occurrences",
+        "shown_storm",
+        "shown_request",
+        "page",
+    )
+    list_filter = ("status", "severity", "outcome", "disposition", "source")
+    search_fields = ("alertname", "namespace", "resource_name", "=fingerprint")
+    search_help_text = "A part of the alert's name, namespace or resource, or its whole fingerprint"
+    date_hierarchy = "received_at"
+    list_select_related = ("storm", "remediation_request")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("shown_name", "page"),
+                    ("shown_severity", "shown_status"),
+                    ("namespace", "resource_kind", "resource_name"),
+                    ("starts_at", "ends_at"),
+                    ("received_at", "last_seen_at", "occurrences", "resolutions"),
+                    ("receiver", "source", "shown_delivery"),
+                )
+            },
+        ),
+        (
+            "Decision",
+            {
+                "fields": (
+                    ("shown_outcome", "shown_disposition"),
+                    ("policy", "policy_version", "policy_reason"),
+                    ("shown_group", "group_key"),
+                    ("count", "threshold", "decided_at", "release_at"),
+                    ("shown_storm", "shown_request"),
+                )
+            },
+        ),
+        ("Content", {"fields": ("shown_labels", "shown_annotations", "generator_url", "fingerprint")}),
+    )
+    readonly_fields = (
+        "shown_name",
+        "page",
+        "shown_severity",
+        "shown_status",
+        "shown_outcome",
+        "shown_disposition",
+        "shown_delivery",
+        "shown_group",
+        "shown_storm",
+        "shown_request",
+        "shown_labels",
+        "shown_annotations",
+    )
+
+    @display(description="Alert", ordering="alertname")
+    def shown_name(self, alert: Alert) -> str:
+        return alert.alertname or "(no name)"
+
+    @display(description="Severity", ordering="severity", label=SEVERITY_COLOURS)
+    def shown_severity(self, alert: Alert) -> tuple[str, str]:
+        return alert.severity, alert.get_severity_display()
+
+    @display(description="Status", ordering="status", label={"firing": "danger", "resolved": "success"})
+    def shown_status(self, alert: Alert) -> str:
+        return alert.status
+
+    @display(description="Answered", ordering="outcome", label=True)
+    def shown_outcome(self, alert: Alert) -> str:
+        return alert.get_outcome_display()
+
+    @display(description="Stands as", ordering="disposition", label=DISPOSITION_COLOURS)
+    def shown_disposition(self, alert: Alert) -> tuple[str, str]:
+        return alert.disposition, alert.disposition.replace("_", " ")
+
+    @display(description="Storm")
+    def shown_storm(self, alert: Alert) -> str:
+        return link(alert.storm, alert.storm.group_title) if alert.storm else "-"
+
+    @display(description="Resource")
+    def shown_request(self, alert: Alert) -> str:
+        request = getattr(alert, "remediation_request", None)
+        return link(request, request.sync_state) if request else "-"
+
+    @display(description="Page")
+    def page(self, alert: Alert) -> str:
+        return href(reverse("alert", args=[alert.pk]), "Why")
+
+    @display(description="First delivery")
+    def shown_delivery(self, alert: Alert) -> str:
+        return href(reverse("admin:ingestion_delivery_change", args=[alert.delivery_id]), str(alert.delivery_id))
+
+    @display(description="Group")
+    def shown_group(self, alert: Alert) -> str:
+        return labels_line(alert.group_labels)
+
+    @display(description="Labels")
+    def shown_labels(self, alert: Alert) -> str:
+        return pretty(alert.labels)
+
+    @display(description="Annotations")
+    def shown_annotations(self, alert: Alert) -> str:
+        return pretty(alert.annotations)
+
+
+class SupersededFilter(admin.SimpleListFilter):
+    title = "superseded"
+    parameter_name = "superseded"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "Active"), ("yes", "Absorbed by a storm")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() in ("yes", "no"):
+            return queryset.filter(superseded_by__isnull=self.value() == "no")
+        return queryset
+
+
+@admin.register(RemediationRequest)
+class RemediationRequestAdmin(ReadOnlyAdmin):
+    list_display = (
+        "name",
+        "namespace",
+        "kind",
+        "shown_sync",
+        "shown_phase",
+        "shown_version",
+        "attempts",
+        "next_attempt_at",
+        "superseded",
+        "created_at",
+        "manifest_link",
+    )
+    list_filter = ("kind", "sync_state", "phase", SupersededFilter)
+    search_fields = ("name", "namespace", "last_error")
+    search_help_text = "A part of the name, the namespace or the error"
+    date_hierarchy = "created_at"
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("name", "namespace", "origin_namespace"),
+                    ("kind", "owner", "page"),
+                    ("superseded", "created_at"),
+                )
+            },
+        ),
+        (
+            "Cluster",
+            {
+                "fields": (
+                    ("cluster", "shown_sync", "shown_phase"),
+                    ("phase_message", "phase_at"),
+                    ("attempts", "last_attempt_at", "next_attempt_at"),
+                    "last_error",
+                    ("desired_version", "applied_version", "applied_at", "apply_count"),
+                    ("uid", "resource_version", "generation"),
+                )
+            },
+        ),
+        ("Manifest as applied last", {"fields": ("manifest_link", "shown_manifest")}),
+    )
+    readonly_fields = ("owner", "page", "superseded", "shown_sync", "shown_phase", "manifest_link", "shown_manifest")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RemediationRequest]:
+        """The list leaves out the manifest, up to half a megabyte a row; `applied_at` says whether there is one."""
+        queryset: QuerySet[RemediationRequest] = super().get_queryset(request)
+        return queryset.defer("manifest", "superseded_by__manifest").select_related("superseded_by", "storm", "alert")
+
+    @display(description="Sync", ordering="sync_state", label=SYNC_COLOURS)
+    def shown_sync(self, request: RemediationRequest) -> str:
+        return request.sync_state
+
+    @display(description="Phase", ordering="phase", label=PHASE_COLOURS)
+    def shown_phase(self, request: RemediationRequest) -> str:
+        return request.phase
+
+    @display(description="Applied / desired")
+    def shown_version(self, request: RemediationRequest) -> str:
+        return f"{request.applied_version} / {request.desired_version}"
+
+    @display(description="Superseded by")
+    def superseded(self, request: RemediationRequest) -> str:
+        return link(request.superseded_by, request.superseded_by.name) if request.superseded_by else "-"
+
+    @display(description="Made for")
+    def owner(self, request: RemediationRequest) -> str:
+        return link(request.storm or request.alert)
+
+    @display(description="Page")
+    def page(self, request: RemediationRequest) -> str:
+        return href(reverse(str(request.kind), args=[request.pk]), f"The {request.kind}'s page")
+
+    @display(description="YAML")
+    def manifest_link(self, request: RemediationRequest) -> str:
+        if request.applied_at is None:
+            return "-"
+        return href(reverse("remediationrequest-manifest", args=[request.pk]), "Download YAML")
+
+    @display(description="Manifest")
+    def shown_manifest(self, request: RemediationRequest) -> str:
+        return pretty(request.manifest)
+
+
+@admin.register(StormEvent)
+class StormEventAdmin(ReadOnlyAdmin):
+    list_display = ("at", "kind", "message", "shown_storm", "actor")
+    list_filter = ("kind",)
+    search_fields = ("message", "actor")
+    date_hierarchy = "at"
+    ordering = ("-at", "-id")
+    list_select_related = ("storm",)
+    fields = ("at", "kind", "message", "shown_storm", "actor", "shown_detail")
+    readonly_fields = ("shown_storm", "shown_detail")
+
+    @display(description="Storm")
+    def shown_storm(self, event: StormEvent) -> str:
+        return link(event.storm, event.storm.group_title)
+
+    @display(description="Detail")
+    def shown_detail(self, event: StormEvent) -> str:
+        return pretty(event.detail)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ModelAdmin):
+    """Made here and shown once. Who is no superuser sees, makes and deletes only their own."""
+
+    list_display = ("name", "user", "created_at", "last_used_at")
+    search_fields = ("name", "user__username")
+    list_select_related = ("user",)
+    readonly_fields = ("created_at", "last_used_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        queryset: QuerySet[ApiToken] = super().get_queryset(request)
+        return queryset if request.user.is_superuser else queryset.filter(user_id=request.user.pk)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        if obj is not None:
+            return ("name", "user", "created_at", "last_used_at")
+        return ("name", "user") if request.user.is_superuser else ("name",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        user = obj.user if request.user.is_superuser else request.user
+        row, token = create_api_token(user=user, name=obj.name)
+        obj.pk, obj.user = row.pk, row.user
+        request.new_token = token  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: Any = None) -> HttpResponse:
+        return show_token(
+            self,
+            request,
+            title=f"API token “{obj.name}” of {obj.user}",
+            token=request.new_token,  # type: ignore[attr-defined]
+            usage=f'curl -H "Authorization: Bearer $TOKEN" {request.build_absolute_uri("/api/v1/storms/")}',
+        )
+
+
+def show_token(model_admin: Any, request: HttpRequest, *, title: str, token: str, usage: str) -> HttpResponse:
+    """The only time that a token is shown: in the answer itself, so that it goes into no session and no cookie."""
+    context = model_admin.admin_site.each_context(request) | {
+        "opts": model_admin.opts,
+        "title": title,
+        "token": token,
+        "usage": usage,
+        "back": reverse(f"admin:{model_admin.opts.app_label}_{model_admin.opts.model_name}_changelist"),
+    }
+    response = TemplateResponse(request, "admin/token_shown.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(BaseUserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(BaseGroupAdmin, ModelAdmin):
+    pass

@@ -1,0 +1,68 @@
+"""What the admin's classes share: rows that only the system writes, links between them, readable JSON."""
+
+import json
+from typing import Any
+
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.paginator import InfinitePaginator
+
+SEVERITY_COLOURS = {"critical": "danger", "warning": "warning", "info": "info"}
+SYNC_COLOURS = {"applied": "success", "pending": "info", "failed": "danger", "rejected": "danger", "skipped": "default"}
+
+
+class SystemWritten:
+    """Rows that only the services write: to be read here, whatever the user's rights."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(SystemWritten, ModelAdmin):
+    """A list that never counts its rows, there may be millions, and a page of read-only fields."""
+
+    actions = None
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_fullwidth = True
+
+
+class ReadOnlyInline(SystemWritten, TabularInline):
+    extra = 0
+    show_change_link = False
+
+
+def link(row: Model | None, text: Any = None) -> SafeString | str:
+    """A link to the row's page in the admin; `-` for None."""
+    if row is None:
+        return "-"
+    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text or row)
+
+
+def href(url: str, text: str) -> SafeString:
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
+
+
+def pretty(value: Any) -> SafeString | str:
+    """JSON with its structure in sight; `-` for nothing."""
+    if value in (None, "", {}, []):
+        return "-"
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return format_html('<pre class="whitespace-pre-wrap break-all font-mono text-xs">{}</pre>', text)
+
+
+def labels_line(labels: dict[str, str]) -> str:
+    """`namespace=payments, cluster=a`; `all alerts` for the empty group."""
+    return ", ".join(f"{name}={value or '(none)'}" for name, value in labels.items()) or "all alerts"
