@@ -163,6 +163,12 @@ class Connection:
             return self._client
 
 
+def connect(kubeconfig: str, *, timeout_seconds: float) -> Connection:
+    """Through a kubeconfig's current context, "" for the pod's own service account."""
+    configure = from_kubeconfig(kubeconfig) if kubeconfig else from_service_account()
+    return Connection(configure, timeout_seconds=timeout_seconds)
+
+
 def _parse(body: bytes, what: str, host: str) -> dict[str, Any]:
     try:
         parsed = json.loads(body)

@@ -23,11 +23,10 @@ def get_cluster() -> Cluster:
 
 def kubernetes_cluster(kubeconfig: str, *, timeout_seconds: float = 10) -> Cluster:
     """A real cluster through the current context of a kubeconfig, "" for the pod's own service account."""
-    from storms.cluster.connection import Connection, from_kubeconfig, from_service_account
+    from storms.cluster.connection import connect
     from storms.cluster.kubernetes_cluster import KubernetesCluster
 
-    configure = from_kubeconfig(kubeconfig) if kubeconfig else from_service_account()
-    return KubernetesCluster(Connection(configure, timeout_seconds=timeout_seconds))
+    return KubernetesCluster(connect(kubeconfig, timeout_seconds=timeout_seconds))
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,6 @@
 """A real cluster: each verb is one call."""
 
 import json
-import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import urllib3
 from storms.cluster import crd
 from storms.cluster.base import FIELD_MANAGER, Applied, Resource, Resources
 from storms.cluster.connection import Connection, NotFound, error_of_status
+from storms.cluster.yaml_json import yaml_json
 
 APPLY = "application/apply-patch+yaml"
 MERGE_PATCH = "application/merge-patch+json"
@@ -20,7 +20,6 @@ PAGE_SIZE = 100
 WATCH_GRACE_SECONDS = 10.0
 """How long after its end a watch may stay silent before the connection counts as dead."""
 
-_YAML_SPECIAL = re.compile("[\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff]")
 _BASE = f"/apis/{crd.GROUP}/{crd.VERSION}"
 
 
@@ -43,7 +42,7 @@ class KubernetesCluster:
             "PATCH",
             _path(metadata["namespace"], metadata["name"]),
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=_yaml(manifest),
+            body=yaml_json(manifest),
             content_type=APPLY,
         )
         return Applied.from_resource(resource)
@@ -124,16 +123,6 @@ class KubernetesCluster:
 
 def _path(namespace: str, name: str) -> str:
     return f"{_BASE}/namespaces/{quote(namespace, safe='')}/{crd.PLURAL}/{quote(name, safe='')}"
-
-
-def _yaml(manifest: Resource) -> bytes:
-    """JSON that the API server's YAML reader takes as it is meant.
-
-    It refuses a surrogate pair (`\\ud83d\\ude00`, Python's escape for an emoji) and raw control characters, and reads a
-    raw U+0085 or U+2028 as a line break: so what is above the basic plane goes raw, and those go escaped.
-    """
-    text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
-    return _YAML_SPECIAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
 
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

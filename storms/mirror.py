@@ -1,0 +1,228 @@
+"""The cluster's word, mirrored to the rows: list, then watch, for ever.
+
+It reads rows and decides what is news; `storms.services.requests` writes. Each object is handled on its own: one that
+cannot be handled is logged and passed over, it never stops the others.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections
+
+from storms.choices import SyncState
+from storms.cluster import (
+    FIELD_MANAGER,
+    Cluster,
+    ClusterError,
+    ClusterUnavailable,
+    Resource,
+    ResourceExpired,
+    get_cluster,
+)
+from storms.models import RemediationRequest
+from storms.remediation import TRUNCATED
+from storms.services import requests as services
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 60
+"""Length of one watch. Short, because a dead connection that gives no error is noticed at its end."""
+BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 30.0
+MAX_DETAIL = 400
+
+ROW_FIELDS = ("id", "uid", "resource_version", "generation", "phase", "phase_message", "manifest")
+
+
+class Mirror:
+    """One `run` at a time. `stop` may come from a signal handler or another thread, at any moment."""
+
+    def __init__(self, connect: Callable[[], Cluster] = get_cluster) -> None:
+        self._connect = connect
+        self._stopped = threading.Event()
+        self._cluster: Cluster | None = None
+        # Where the watch goes on; "" means: list first.
+        self._resource_version = ""
+
+    def run(self) -> None:
+        """Until `stop`. No failure of the cluster or the database ends it."""
+        failures = 0
+        while not self._stopped.is_set():
+            close_old_connections()
+            try:
+                self._run_once()
+                failures = 0
+            except ResourceExpired as error:
+                logger.info("list again: %s", error)
+                self._resource_version = ""
+                failures += 1
+                self._stopped.wait(_backoff(failures) if failures > 1 else 0)
+            except (ClusterError, DatabaseError) as error:
+                failures += 1
+                if isinstance(error, DatabaseError):
+                    # The event at hand was not recorded: only a new list tells what it said.
+                    self._resource_version = ""
+                delay = _retry_delay(error, failures)
+                logger.warning("watch interrupted, again in %.1f s: %s", delay, error)
+                self._stopped.wait(delay)
+        close_old_connections()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._cluster is not None:
+            self._cluster.stop_watch()
+
+    def wait_until_stopped(self, timeout: float | None = None) -> bool:
+        """Whether `stop` was called, within `timeout` seconds."""
+        return self._stopped.wait(timeout)
+
+    def _run_once(self) -> None:
+        self._cluster = cluster = self._connect()
+        # A stop that came before the line above had no watch to end.
+        if self._stopped.is_set():
+            return
+        if not self._resource_version:
+            self._resource_version = self._take_all(cluster)
+            logger.info("watching RemediationRequests of %s", cluster.label)
+        for kind, resource in cluster.watch(self._resource_version, WATCH_SECONDS):
+            if kind != "BOOKMARK":
+                _handle(kind, resource)
+            self._resource_version = resource["metadata"]["resourceVersion"]
+            if self._stopped.is_set():
+                return
+
+    def _take_all(self, cluster: Cluster) -> str:
+        """Compare each resource with its row, each applied row with the resources. Returns where to watch from."""
+        resources, resource_version = cluster.list()
+        for resource in resources:
+            _handle("ADDED", resource)
+        held = {(r["metadata"]["namespace"], r["metadata"]["name"]) for r in resources}
+        for row in _applied_rows(cluster.label):
+            # A row may have been applied after the list was taken: ask before saying that it is gone.
+            if (row.namespace, row.name) not in held and cluster.get(row.namespace, row.name) is None:
+                services.mirror_deleted(rr_id=row.id)
+        return resource_version
+
+
+def drift(resource: Resource, manifest: Resource) -> list[str]:
+    """What somebody else changed of what we applied, as paths; [] when nothing (pure).
+
+    A difference alone is no drift: the watch may show an apply of our own before its row is written. But then we own
+    what differs, while a field that another manager wrote is that manager's in `metadata.managedFields`.
+    """
+    owners = _other_owners(resource)
+    if _differs(resource.get("spec"), manifest["spec"]) and "f:spec" in owners:
+        return [f"{path} by {owners['f:spec']}" for path in _changed(resource.get("spec"), manifest["spec"], "spec")]
+    found = []
+    for section in ("labels", "annotations"):
+        live = resource["metadata"].get(section) or {}
+        for name, value in manifest["metadata"].get(section, {}).items():
+            owner = owners.get(f"f:{section}/f:{name}")
+            if name not in live and name != TRUNCATED:
+                found.append(f"metadata.{section}[{name}] removed")
+            elif live.get(name) != value and owner:
+                found.append(f"metadata.{section}[{name}] by {owner}")
+    return found
+
+
+def _handle(kind: str, resource: Resource) -> None:
+    """Raises DatabaseError only."""
+    metadata = resource.get("metadata") or {}
+    try:
+        row = (
+            RemediationRequest.objects.filter(name=metadata["name"], namespace=metadata["namespace"])
+            .only(*ROW_FIELDS)
+            .first()
+        )
+        if row is None:
+            return  # somebody else's
+        if kind == "DELETED":
+            _take_deletion(row, metadata)
+        else:
+            _take_state(row, metadata, resource)
+    except DatabaseError:
+        raise
+    except Exception:
+        logger.exception("RemediationRequest %s/%s not mirrored", metadata.get("namespace"), metadata.get("name"))
+
+
+def _take_deletion(row: RemediationRequest, metadata: dict[str, Any]) -> None:
+    # Another uid: it was deleted and has been made again since.
+    if not row.uid or row.uid == metadata["uid"]:
+        services.mirror_deleted(rr_id=row.id)
+
+
+def _take_state(row: RemediationRequest, metadata: dict[str, Any], resource: Resource) -> None:
+    if _is_older(metadata, row):
+        return
+    status = resource.get("status") or {}
+    phase, message = str(status.get("phase") or ""), str(status.get("message") or "")
+    if (phase, message) != (row.phase, row.phase_message):
+        services.mirror_status(
+            rr_id=row.id,
+            uid=metadata["uid"],
+            resource_version=metadata["resourceVersion"],
+            generation=int(metadata.get("generation", 0)),
+            phase=phase,
+            message=message,
+        )
+    if row.manifest:
+        changed = drift(resource, row.manifest)
+        if changed:
+            services.mirror_drift(rr_id=row.id, detail=", ".join(changed)[:MAX_DETAIL])
+
+
+def _is_older(metadata: dict[str, Any], row: RemediationRequest) -> bool:
+    """Whether the row already knows something newer, from the answer to an apply.
+
+    resourceVersions of one object are ordered (Kubernetes says so since 1.35, etcd always did).
+    """
+    known, seen = row.resource_version, metadata["resourceVersion"]
+    if metadata["uid"] != row.uid or not (known.isdecimal() and seen.isdecimal()):
+        return False
+    return int(seen) < int(known)
+
+
+def _applied_rows(label: str) -> Iterator[RemediationRequest]:
+    rows = RemediationRequest.objects.filter(sync_state=SyncState.APPLIED, cluster=label).exclude(uid="")
+    return rows.only("id", "namespace", "name").iterator(chunk_size=2000)
+
+
+def _other_owners(resource: Resource) -> dict[str, str]:
+    """{"f:spec" | "f:labels/f:<name>" | "f:annotations/f:<name>": manager} of every manager but us."""
+    owners: dict[str, str] = {}
+    for entry in resource["metadata"].get("managedFields") or ():
+        if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply":
+            continue
+        fields = entry.get("fieldsV1") or {}
+        if "f:spec" in fields:
+            owners["f:spec"] = entry.get("manager") or "somebody"
+        for section in ("f:labels", "f:annotations"):
+            for name in fields.get("f:metadata", {}).get(section, {}):
+                owners[f"{section}/{name}"] = entry.get("manager") or "somebody"
+    return owners
+
+
+def _differs(live: Any, applied: Any) -> bool:
+    return bool(live != applied)
+
+
+def _changed(live: Any, applied: Any, path: str) -> list[str]:
+    """Paths of the innermost objects' fields that differ; a list counts as one value."""
+    if not (isinstance(live, dict) and isinstance(applied, dict)):
+        return [path] if live != applied else []
+    names = sorted({*live, *applied})
+    return [found for name in names for found in _changed(live.get(name), applied.get(name), f"{path}.{name}")]
+
+
+def _backoff(failures: int) -> float:
+    """Seconds: doubling, bounded, spread so that replicas do not come back all at once."""
+    return min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.5)  # noqa: S311
+
+
+def _retry_delay(error: Exception, failures: int) -> float:
+    asked = error.retry_after if isinstance(error, ClusterUnavailable) else None
+    return max(_backoff(failures), min(asked or 0.0, MAX_BACKOFF_SECONDS))
