@@ -26,9 +26,15 @@ def save_policy(*, policy: StormPolicy, actor: str) -> StormPolicy:
     policy.version = stored.version + 1 if stored else 1
     policy.updated_at = timezone.now()
     policy.save()
-    _require_catch_all()
+    _require_catch_all(_enabled_matchers())
     logger.info("policy %s saved as version %s by %s", policy.name, policy.version, actor)
     return policy
+
+
+def check_policy(policy: StormPolicy) -> None:
+    """Raise PolicyError if saving `policy` would be refused as things stand; `save_policy` has the last word."""
+    others = StormPolicy.objects.exclude(pk=policy.pk).filter(enabled=True).values_list("matchers", flat=True)
+    _require_catch_all([*others, policy.matchers] if policy.enabled else list(others))
 
 
 @transaction.atomic
@@ -40,7 +46,7 @@ def delete_policy(*, policy: StormPolicy, actor: str) -> None:
     _lock_policies()
     name = policy.name
     StormPolicy.objects.filter(pk=policy.pk).delete()
-    _require_catch_all()
+    _require_catch_all(_enabled_matchers())
     logger.info("policy %s deleted by %s", name, actor)
 
 
@@ -49,8 +55,11 @@ def _lock_policies() -> None:
     list(StormPolicy.objects.select_for_update().order_by("pk").values_list("pk", flat=True))
 
 
-def _require_catch_all() -> None:
-    enabled = StormPolicy.objects.filter(enabled=True).values_list("matchers", flat=True)
+def _enabled_matchers() -> list[str]:
+    return list(StormPolicy.objects.filter(enabled=True).values_list("matchers", flat=True))
+
+
+def _require_catch_all(enabled: list[str]) -> None:
     if not any(parse_matchers(matchers) == () for matchers in enabled):
         raise PolicyError(
             "This is the last enabled policy without matchers: without it some alerts would have no policy. "
