@@ -50,6 +50,8 @@ def main(arguments: list[str]) -> None:
         _run_everything()
     elif arguments[0] == "manage":
         os.environ.update(_running_stack_env())
+        if not (os.environ.get("SECRET_KEY") or os.environ.get("SECRET_KEY_FILE")):
+            fail(f"no console runs in {data_directory()}: make run first, or set SECRET_KEY and DATABASE_URL")
         become(manage(*arguments[1:]))
     elif arguments[0] in {*COMPONENTS, "migrate"}:
         become(command_line(arguments[0], os.environ))
@@ -74,7 +76,7 @@ class Console:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.host = os.environ.get("HOST", "127.0.0.1")
-        self.port = int(os.environ.get("PORT", "8000"))
+        self.port = _port(os.environ.get("PORT", "8000"))
         local = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
         self.url = f"http://{local}:{self.port}"
         self.env = dict(os.environ)
@@ -232,6 +234,12 @@ def _running_stack_env() -> dict[str, str]:
         return {}
     env = {"STORMCONSOLE_URL": stack["url"], **stack["env"]}
     return {name: value for name, value in env.items() if name not in os.environ}
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        fail(f"PORT: expected a number from 1 to 65535, got {text!r}")
+    return int(text)
 
 
 def _can_listen(host: str, port: int) -> bool:
