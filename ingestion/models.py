@@ -1,6 +1,5 @@
 """Receivers, the ledger of deliveries, and the alerts that were set aside."""
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 
@@ -43,7 +42,6 @@ class Delivery(models.Model):
     outcomes = models.JSONField(default=dict, help_text="{outcome: number of alerts}")
     truncated_alerts = models.PositiveIntegerField(default=0, help_text="What Alertmanager left out of the group.")
     error = models.CharField(max_length=500, blank=True)
-    group_keys = ArrayField(models.CharField(max_length=64), default=list, blank=True)
 
     class Meta:
         ordering = ["-received_at", "-id"]

@@ -6,6 +6,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from stormconsole import env
 
@@ -92,7 +94,8 @@ CACHES = {
         "OPTIONS": {
             "SOCKET_CONNECT_TIMEOUT": STORE_TIMEOUT_MS / 1000,
             "SOCKET_TIMEOUT": STORE_TIMEOUT_MS / 1000,
-            "CONNECTION_POOL_KWARGS": {"max_connections": 200},
+            # One retry, at once: a connection that a restarted store dropped is no outage.
+            "CONNECTION_POOL_KWARGS": {"max_connections": 200, "retry": Retry(NoBackoff(), 1)},
         },
     }
 }
@@ -153,7 +156,6 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served straight from the source folders: nothing to collect, nothing to forget.
 WHITENOISE_USE_FINDERS = True
@@ -191,6 +193,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "storms.openapi.describe_problems",
+    ],
 }
 
 UNFOLD = {

@@ -271,6 +271,7 @@ class RemediationRequest(models.Model):
 
     desired_version = models.PositiveIntegerField(default=1)
     applied_version = models.PositiveIntegerField(default=0)
+    rejected_version = models.PositiveIntegerField(default=0, help_text="The cluster refused this version as wrong.")
     sync_state = models.CharField(max_length=8, choices=SyncState, default=SyncState.PENDING)
     attempts = models.PositiveIntegerField(default=0, help_text="Since the last success.")
     last_attempt_at = models.DateTimeField(null=True, blank=True)

@@ -1,0 +1,1 @@
+"""Payload formats (pure): bytes in, incoming alerts out."""

@@ -1,0 +1,25 @@
+"""The identity of alerts and of their episodes (pure)."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from uuid import UUID
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """64 hex characters for a set of labels, whatever their order.
+
+    Not Alertmanager's own fingerprint: that is 64 bits (FNV-1a), this one is also a resource's `signalFingerprint`.
+    """
+    text = json.dumps(sorted(labels.items()), ensure_ascii=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def episode_id(alert_fingerprint: str, starts_at: datetime) -> UUID:
+    """The same id for every copy of an episode: an alert counts once, however often and by whomever it is sent.
+
+    `starts_at` is in UTC, with the microseconds that the database keeps.
+    """
+    text = f"{alert_fingerprint}|{starts_at.isoformat(timespec='microseconds')}"
+    return UUID(bytes=sha256(text.encode()).digest()[:16])

@@ -1,0 +1,42 @@
+"""Receivers as the hot path uses them: all of them in memory, reloaded when the configuration's generation moved."""
+
+from dataclasses import dataclass
+
+from stormconsole.tokens import hash_token
+
+from ingestion.models import Receiver
+
+
+@dataclass(frozen=True, slots=True)
+class KnownReceiver:
+    """Who sends; `token_hash` is what it was recognised by."""
+
+    id: int
+    name: str
+    kind: str
+    token_hash: str
+    is_authenticated: bool = True
+
+
+_by_hash: dict[str, KnownReceiver] = {}
+
+
+def find(token: str) -> KnownReceiver | None:
+    """The receiver of a token, None if there is none or it is disabled.
+
+    A token that this process does not know is looked up in the database, so a new one works at once; a revoked one is
+    refused when the webhook's own look-up shows a new generation (`reload`, then `is_valid`).
+    """
+    token_hash = hash_token(token)
+    return _by_hash.get(token_hash) or reload().get(token_hash)
+
+
+def reload() -> dict[str, KnownReceiver]:
+    global _by_hash
+    rows = Receiver.objects.filter(enabled=True).values_list("id", "name", "kind", "token_hash")
+    _by_hash = {token_hash: KnownReceiver(id_, name, kind, token_hash) for id_, name, kind, token_hash in rows}
+    return _by_hash
+
+
+def is_valid(receiver: KnownReceiver) -> bool:
+    return receiver.token_hash in _by_hash

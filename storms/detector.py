@@ -1,0 +1,243 @@
+"""The storm decision: typed calls of the Lua scripts, on django-redis' connection.
+
+One call per group, all groups of a webhook in one round trip. Every reply is idempotent: an episode that was decided
+within `MEMORY_US` gets the same answer again, so a retried request creates nothing twice.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django_redis import get_redis_connection
+from redis.exceptions import NoScriptError, RedisError
+
+from storms.keys import group_keys
+
+logger = logging.getLogger(__name__)
+
+# How long a retry may come after the first attempt and still get the same answer. Alertmanager retries within its
+# flush, max(group_interval, 10 s); 15 minutes is three of its default group intervals.
+MEMORY_US = 15 * 60 * 1_000_000
+# After a failure the store is left alone for this long: a webhook then answers `deferred` at once, not after a timeout.
+BACK_OFF_SECONDS = 1.0
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer, or could not: the alerts are recorded as deferred and decided when it is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a policy says about counting; times in microseconds."""
+
+    threshold: int
+    window_us: int
+    hold_us: int
+    quiet_us: int
+    max_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownStorm:
+    """The storm that the database knows as open in a group."""
+
+    id: UUID
+    opened_us: int
+    quiet_us: int
+    max_us: int
+    alert_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCall:
+    """New episodes of one group, with what the database knows of it.
+
+    recent: [(episode, us)], the episodes of the window that are in no storm, needed if the store forgot the group;
+    None as long as nobody asked the database: such a store then answers Cold.
+    """
+
+    group_key: str
+    rule: Rule
+    storm_id: UUID
+    episodes: Sequence[UUID]
+    known: KnownStorm | None = None
+    recent: Sequence[tuple[UUID, int]] | None = None
+    known_wins: bool = False
+
+    def with_recent(self, recent: Sequence[tuple[UUID, int]]) -> "GroupCall":
+        return replace(self, recent=recent)
+
+
+class Answer(NamedTuple):
+    """The decision on one episode: outcome, position in the window or storm, store time, storm, release time."""
+
+    outcome: str
+    count: int
+    decided_us: int
+    storm_id: UUID | None
+    release_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDecision:
+    """The reply for one group; `storm_id` is the storm open after the call."""
+
+    now_us: int
+    storm_id: UUID | None
+    opened_us: int
+    opened_by: UUID | None
+    window_from_us: int
+    notify: bool
+    answers: list[Answer] = field(default_factory=list)
+
+
+class Cold(Enum):
+    """The store knows nothing of the group: ask the database for the window and call again."""
+
+    COLD = "cold"
+
+
+class CloseVerdict(NamedTuple):
+    """closed, active or other (see lua/close.lua), with a time in microseconds and a reason."""
+
+    verdict: str
+    us: int
+    reason: str
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.source = files("storms").joinpath("lua", name).read_text()
+        self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+_DECIDE = _Script("decide.lua")
+_CLOSE = _Script("close.lua")
+_retry_store_at = 0.0
+
+
+Reply = GroupDecision | Cold | StoreUnavailable
+
+
+def decide(calls: Sequence[GroupCall], *, now_us: int | None = None) -> list[Reply]:
+    """Decide all groups in one round trip; a group whose call failed is answered with the reason.
+
+    Args:
+        now_us: a clock of the caller's, for tests and replays; None is the store's clock.
+
+    Raises: StoreUnavailable if the store could not be reached at all.
+    """
+    replies = _run(_DECIDE, [(group_keys(call.group_key), _decide_args(call, now_us)) for call in calls])
+    return [reply if isinstance(reply, StoreUnavailable) else _read_decision(reply) for reply in replies]
+
+
+def close(
+    *, group_key: str, storm_id: UUID, reason: str, idle_us: int, last_us: int, now_us: int | None = None
+) -> CloseVerdict:
+    """Close a storm in the store unless an episode joined within `idle_us`.
+
+    Raises: StoreUnavailable.
+    """
+    arguments = [_clock(now_us), str(storm_id), reason, idle_us, last_us]
+    [reply] = _run(_CLOSE, [(group_keys(group_key)[:1], arguments)])
+    if isinstance(reply, StoreUnavailable):
+        raise reply
+    verdict, us, closed_reason = (_text(item) for item in reply)
+    return CloseVerdict(verdict, int(us), closed_reason)
+
+
+def store_time_us() -> int:
+    """The store's clock, in microseconds.
+
+    Raises: StoreUnavailable.
+    """
+    try:
+        seconds, microseconds = get_redis_connection("default").time()
+    except RedisError as error:
+        raise StoreUnavailable(str(error)) from error
+    return int(seconds) * 1_000_000 + int(microseconds)
+
+
+def _clock(now_us: int | None) -> str:
+    return "" if now_us is None else str(now_us)
+
+
+def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:
+    rule, known = call.rule, call.known
+    arguments: list[Any] = [
+        _clock(now_us), rule.threshold, rule.window_us, rule.hold_us, rule.quiet_us, rule.max_us,
+        str(call.storm_id), max(MEMORY_US, rule.window_us),
+    ]  # fmt: skip
+    arguments += (
+        [str(known.id), known.opened_us, known.quiet_us, known.max_us, known.alert_count]
+        if known is not None
+        else ["", 0, 0, 0, 0]
+    )
+    arguments += ["1" if call.known_wins else "0", -1 if call.recent is None else len(call.recent)]
+    for episode, us in call.recent or ():
+        arguments += [str(episode), us]
+    arguments += [str(episode) for episode in call.episodes]
+    return arguments
+
+
+def _run(script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:
+    """EVALSHA for every call in one round trip; a StoreUnavailable stands in the place of a call that failed."""
+    global _retry_store_at
+    if time.monotonic() < _retry_store_at:
+        raise StoreUnavailable("the store failed a moment ago and is left alone")
+    try:
+        client = get_redis_connection("default")
+        replies = _evalsha(client, script, calls)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            client.script_load(script.source)
+            replies = _evalsha(client, script, calls)
+    except RedisError as error:
+        _retry_store_at = time.monotonic() + BACK_OFF_SECONDS
+        logger.warning("store unavailable: %s", error)
+        raise StoreUnavailable(str(error)) from error
+    return [_failed(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+
+def _evalsha(client: Any, script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:
+    # redis-py's own Script object asks SCRIPT EXISTS before every pipeline: a second round trip.
+    pipeline = client.pipeline(transaction=False)
+    for keys, arguments in calls:
+        pipeline.evalsha(script.sha, len(keys), *keys, *arguments)
+    return list(pipeline.execute(raise_on_error=False))
+
+
+def _failed(error: Exception) -> StoreUnavailable:
+    logger.error("the store refused a decision: %s", error)
+    return StoreUnavailable(str(error))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _read_decision(reply: list[Any]) -> GroupDecision | Cold:
+    if len(reply) == 1:
+        return Cold.COLD
+    now, storm, opened, opened_by, window_from, notify = (_text(item) for item in reply[:6])
+    return GroupDecision(
+        now_us=int(now),
+        storm_id=UUID(storm) if storm else None,
+        opened_us=int(opened or 0),
+        opened_by=UUID(opened_by) if opened_by else None,
+        window_from_us=int(window_from or 0),
+        notify=notify == "1",
+        answers=[_read_answer(_text(answer)) for answer in reply[6]],
+    )
+
+
+def _read_answer(answer: str) -> Answer:
+    outcome, count, decided_us, storm, release_us = answer.split("|")
+    return Answer(
+        outcome, int(count), int(decided_us), UUID(storm) if storm else None, int(release_us) if release_us else None
+    )

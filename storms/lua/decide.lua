@@ -1,0 +1,132 @@
+-- decide.lua: the storm decision for new episodes of one group, in one atomic step.
+--
+-- Is a storm open? Then the episode joins it. Else it is counted in the sliding window; the episode that brings the
+-- count to the threshold opens the storm, which takes in the whole window. A storm that was quiet for too long, or is
+-- too old, is closed here first, so that nothing joins it however late the sweep is.
+--
+-- KEYS  1 state       hash: open, opened_us, opened_by, window_from_us, last_us, count, quiet_us, max_us, notified_us;
+--                     closed, closed_us, closed_reason (the last storm that was closed)
+--       2 window      sorted set: episode -> us; episodes of the window that are in no storm
+--       3 decisions   hash: episode -> answer
+--       4 remembered  sorted set: episode -> us; the same episodes by time
+-- ARGV  1 now_us      '' for the store's own clock; tests pass a clock of theirs
+--       2 threshold   number of episodes
+--       3 window_us   4 hold_us   5 quiet_us   6 max_us       of the policy, microseconds
+--       7 storm       id to use if this call opens a storm
+--       8 memory_us   how long an answer is remembered
+--       9 known       id of the storm that the database knows as open, or ''
+--      10 known_opened_us  11 known_quiet_us  12 known_max_us  13 known_count   of that storm
+--      14 known_wins  '1': the database's storm replaces whatever is open here (after a conflict there)
+--      15 n           number of window episodes that the database knows, then n pairs: episode, us;
+--                     -1: not asked yet, so a store that forgot the group replies { 'cold' } and decides nothing
+--      then           the episodes to decide, in their order
+-- RETURNS { now_us, open, opened_us, opened_by, window_from_us, notify, { answer, answer, ... } }
+--      open           id of the open storm or '' (then the next three are '' too)
+--      notify         '1' at most once per second and storm: its resource is worth a refresh
+--      answer         'outcome|count|decided_us|storm|release_us', empty where a field does not apply
+-- TTL   state two days after its last use, none while a storm is open; the others as long as they can matter.
+
+local state, window, decisions, remembered = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local threshold, window_us, hold_us = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local quiet_us, max_us = ARGV[5], ARGV[6]
+local proposed, memory_us = ARGV[7], tonumber(ARGV[8])
+local known, known_opened_us, known_quiet_us, known_max_us = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local known_count, known_wins, hints = ARGV[13], ARGV[14] == '1', tonumber(ARGV[15])
+local STATE_TTL_MS, NOTIFY_US, FORGET_AT_ONCE = 172800000, 1000000, 100
+
+local function text(number) return string.format('%.0f', number) end
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local s = {}
+local raw = redis.call('HGETALL', state)
+for i = 1, #raw, 2 do s[raw[i]] = raw[i + 1] end
+local cold = #raw == 0
+
+-- The database is the truth: restore its open storm unless it was closed here, or a newer one was opened here.
+if known ~= '' and known ~= s.open
+    and (known_wins or (known ~= s.closed and (not s.open or tonumber(known_opened_us) > tonumber(s.opened_us)))) then
+  s = { closed = s.closed, closed_us = s.closed_us, closed_reason = s.closed_reason,
+        open = known, opened_us = known_opened_us, opened_by = '', window_from_us = known_opened_us, last_us = text(now),
+        count = known_count, quiet_us = known_quiet_us, max_us = known_max_us, notified_us = '0' }
+  -- What was answered under another storm holds no longer.
+  redis.call('DEL', decisions, remembered, window)
+elseif cold and hints < 0 then
+  return { 'cold' }
+elseif cold then
+  for i = 1, hints do
+    redis.call('ZADD', window, ARGV[15 + 2 * i], ARGV[14 + 2 * i])
+  end
+end
+
+if s.open then
+  local quiet_end = tonumber(s.last_us) + tonumber(s.quiet_us)
+  local max_end = tonumber(s.opened_us) + tonumber(s.max_us)
+  local ends = math.min(quiet_end, max_end)
+  if ends <= now then
+    s = { closed = s.open, closed_us = text(ends), closed_reason = quiet_end <= max_end and 'quiet' or 'max_duration' }
+  end
+end
+
+redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now - window_us))
+local old = redis.call('ZRANGEBYSCORE', remembered, '-inf', text(now - memory_us), 'LIMIT', 0, FORGET_AT_ONCE)
+if #old > 0 then
+  redis.call('HDEL', decisions, unpack(old))
+  redis.call('ZREM', remembered, unpack(old))
+end
+
+local answers = {}
+local function decide(episode)
+  if s.open then
+    s.count, s.last_us = text(tonumber(s.count) + 1), text(now)
+    return 'aggregated', s.count, s.open, ''
+  end
+  redis.call('ZADD', window, text(now), episode)
+  local count = redis.call('ZCARD', window)
+  if count < threshold then
+    if hold_us == 0 then return 'individual', text(count), '', '' end
+    return 'held', text(count), '', text(now + hold_us)
+  end
+  s.open, s.opened_us, s.opened_by, s.last_us = proposed, text(now), episode, text(now)
+  s.window_from_us, s.count, s.quiet_us, s.max_us, s.notified_us = text(now - window_us), text(count), quiet_us, max_us, '0'
+  redis.call('DEL', window)
+  return 'storm_opened', text(count), proposed, ''
+end
+
+for i = 16 + 2 * math.max(hints, 0), #ARGV do
+  local episode = ARGV[i]
+  local answer = redis.call('HGET', decisions, episode)
+  -- An answer under a storm that closed since was never recorded (else the caller would not ask): count it anew.
+  local storm = answer and answer:match('^[^|]*|[^|]*|[^|]*|([^|]*)|')
+  if not answer or (storm ~= '' and storm ~= s.open) then
+    local outcome, count, storm, release_us = decide(episode)
+    answer = table.concat({ outcome, count, text(now), storm, release_us }, '|')
+    redis.call('HSET', decisions, episode, answer)
+    redis.call('ZADD', remembered, text(now), episode)
+  end
+  answers[#answers + 1] = answer
+end
+
+local notify = '0'
+if s.open and now - tonumber(s.notified_us) >= NOTIFY_US then
+  s.notified_us, notify = text(now), '1'
+end
+
+local fields = { 'seen_us', text(now) }
+for field, value in pairs(s) do
+  if field ~= 'seen_us' then
+    fields[#fields + 1], fields[#fields + 2] = field, value
+  end
+end
+redis.call('DEL', state)
+redis.call('HSET', state, unpack(fields))
+if not s.open then redis.call('PEXPIRE', state, STATE_TTL_MS) end
+redis.call('PEXPIRE', window, math.ceil(window_us / 1000) + 1000)
+redis.call('PEXPIRE', decisions, math.ceil(memory_us / 1000))
+redis.call('PEXPIRE', remembered, math.ceil(memory_us / 1000))
+
+return { text(now), s.open or '', s.opened_us or '', s.opened_by or '', s.window_from_us or '', notify, answers }

@@ -1,0 +1,54 @@
+"""`manage.py sweep`: run the timekeeper until stopped."""
+
+import logging
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error, connection
+
+from stormconsole.health import start_heartbeat
+from storms.sweep import TICK_SECONDS, sweep_once, try_lock
+
+logger = logging.getLogger("storms.sweep")
+
+
+class Command(BaseCommand):
+    help = "Releases held alerts, closes storms, decides deferred alerts and enqueues what is due. Several may run."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="One tick, then stop.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["once"]:
+            self.stdout.write(str(sweep_once()))
+            return
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
+        start_heartbeat("sweep")
+        self._run(stop)
+
+    def _run(self, stop: threading.Event) -> None:
+        leading = False
+        while not stop.wait(TICK_SECONDS):
+            try:
+                if not leading:
+                    leading = try_lock()
+                    if not leading:
+                        continue
+                    logger.info("sweeping")
+                swept = sweep_once()
+                if swept.anything:
+                    logger.info("%s", swept)
+            except Error as error:
+                # The lock went with the connection.
+                leading = False
+                logger.warning("database unavailable: %s", error)
+                connection.close()
+                stop.wait(1.0)
+            except Exception:
+                # A timekeeper that dies of one bad row breaks every promise; the next tick tries again, loudly.
+                logger.exception("sweep tick failed")
+                stop.wait(1.0)

@@ -1,0 +1,122 @@
+"""Policies as the hot path uses them: compiled once per change, chosen per alert.
+
+The most specific enabled policy that matches wins: more `=` matchers first, then more matchers; ties by priority, then
+by name. The cache is keyed by the configuration's generation, which every webhook reads in its one look-up.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from django.db import connection
+
+from storms.detector import Rule
+from storms.matchers import Matcher, parse_matchers, specificity
+from storms.models import StormPolicy
+
+DEFAULT_POLICY_NAME = "default"
+SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """A policy, ready to match and to count."""
+
+    id: int
+    name: str
+    version: int
+    priority: int
+    matchers: tuple[Matcher, ...]
+    group_by: tuple[str, ...]
+    rule: Rule
+    reason: str
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(matcher.matches(labels) for matcher in self.matchers)
+
+    def group(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """The group's labels; a missing label is the empty value."""
+        return {name: labels.get(name, "") for name in self.group_by}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """All enabled policies of one generation, the most specific first."""
+
+    generation: int
+    policies: tuple[CompiledPolicy, ...]
+
+    def choose(self, labels: Mapping[str, str]) -> CompiledPolicy:
+        return next(policy for policy in self.policies if policy.matches(labels))
+
+    def by_id(self, policy_id: int | None) -> CompiledPolicy:
+        """That policy, or the catch-all where it is gone."""
+        return next((policy for policy in self.policies if policy.id == policy_id), self.policies[-1])
+
+
+_current = PolicySet(-1, ())
+
+
+def current() -> PolicySet:
+    """What this process compiled last; a look-up tells whether it still holds."""
+    return _current if _current.policies else reload()
+
+
+def reload() -> PolicySet:
+    """Compile the enabled policies. The generation is read first: a change in between only causes one reload more."""
+    global _current
+    with connection.cursor() as cursor:
+        cursor.execute("select coalesce((select value from storms_configgeneration), 0)")
+        [generation] = cursor.fetchone()
+    policies = [compile_policy(policy) for policy in StormPolicy.objects.filter(enabled=True)]
+    if not any(not policy.matchers for policy in policies):
+        # Only possible past the services, which keep one; without it an alert could have no decision.
+        policies.append(compile_policy(_restore_default()))
+    _current = PolicySet(generation, tuple(in_order(policies)))
+    return _current
+
+
+def in_order(policies: Iterable[CompiledPolicy]) -> list[CompiledPolicy]:
+    """The most specific first, then the higher priority, then the name."""
+    by_name = sorted(policies, key=lambda policy: policy.name)
+    return sorted(by_name, key=lambda policy: (specificity(policy.matchers), policy.priority), reverse=True)
+
+
+def _restore_default() -> StormPolicy:
+    policy, _ = StormPolicy.objects.update_or_create(
+        name=DEFAULT_POLICY_NAME, defaults={"matchers": "", "enabled": True}
+    )
+    return policy
+
+
+def compile_policy(policy: StormPolicy) -> CompiledPolicy:
+    matchers = parse_matchers(policy.matchers)
+    return CompiledPolicy(
+        id=policy.pk,
+        name=policy.name,
+        version=policy.version,
+        priority=policy.priority,
+        matchers=matchers,
+        group_by=tuple(policy.group_by),
+        rule=Rule(
+            threshold=policy.threshold,
+            window_us=policy.window_seconds * SECOND_US,
+            hold_us=policy.hold_seconds * SECOND_US,
+            quiet_us=policy.quiet_seconds * SECOND_US,
+            max_us=policy.max_duration_seconds * SECOND_US,
+        ),
+        reason=_reason(matchers),
+    )
+
+
+def _reason(matchers: tuple[Matcher, ...]) -> str:
+    if not matchers:
+        return "no narrower policy matched"
+    return ("the most specific policy that matched: " + ", ".join(str(matcher) for matcher in matchers))[:300]
+
+
+def group_key(policy_id: int, labels: Mapping[str, str]) -> str:
+    """64 hex characters for a policy's group; editing a policy's numbers does not change it."""
+    text = json.dumps([policy_id, sorted(labels.items())], ensure_ascii=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()

@@ -1,0 +1,30 @@
+"""Putting work on Celery's queue, by name: the web process imports neither the tasks nor what they need."""
+
+import logging
+from collections.abc import Sequence
+from uuid import UUID
+
+from celery.exceptions import OperationalError as BrokerError
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from stormconsole.celery import app
+
+logger = logging.getLogger(__name__)
+
+SYNC = "storms.sync_remediation_requests"
+CHUNK = 8
+
+
+def enqueue_sync(ids: Sequence[UUID]) -> None:
+    """Ask the workers to bring these RemediationRequests to the cluster.
+
+    Never raises for the broker's sake: the rows say what is to do, and the sweep enqueues what did not get through.
+    """
+    for start in range(0, len(ids), CHUNK):
+        chunk = [str(id_) for id_ in ids[start : start + CHUNK]]
+        try:
+            app.send_task(SYNC, args=[chunk], retry=False)
+        except (OperationalError, BrokerError, RedisError, OSError) as error:
+            logger.warning("broker unavailable, the sweep will enqueue %d requests: %s", len(ids) - start, error)
+            return

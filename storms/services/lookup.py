@@ -1,0 +1,66 @@
+"""What the database already knows of the alerts of a webhook: one query for all of them."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+
+from storms.detector import KnownStorm
+
+# The generation comes along so that an edited policy or a revoked receiver holds from the next webhook on.
+_LOOK_UP = """
+select
+  coalesce((select value from storms_configgeneration), 0),
+  (select json_agg(json_build_array(id, storm_id)) from storms_alert where id = any(%(ids)s)),
+  (select json_agg(json_build_array(group_key, id, (extract(epoch from opened_at) * 1000000)::bigint,
+                                    quiet_seconds * 1000000::bigint, max_duration_seconds * 1000000::bigint,
+                                    alert_count))
+     from storms_storm where group_key = any(%(groups)s) and state = 'open')
+"""
+
+_RECENT = """
+select g.key, a.id, (extract(epoch from a.decided_at) * 1000000)::bigint
+  from unnest(%(groups)s::text[], %(windows)s::bigint[]) as g(key, window_us)
+  join storms_alert a on a.group_key = g.key and a.storm_id is null
+   and a.decided_at > now() - g.window_us * interval '1 microsecond'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """episodes: {id: the storm it is in, or None}; storms: the open storm by group."""
+
+    generation: int
+    episodes: dict[UUID, UUID | None]
+    storms: dict[str, KnownStorm]
+
+
+def look_up(*, ids: Collection[UUID], groups: Collection[str]) -> Seen:
+    """One round trip for any number of alerts and groups."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOK_UP, {"ids": list(ids), "groups": list(groups)})
+        generation, episodes, storms = cursor.fetchone()
+    return Seen(
+        generation=generation,
+        episodes={UUID(id_): UUID(storm) if storm else None for id_, storm in episodes or ()},
+        storms={
+            group: KnownStorm(UUID(id_), opened, quiet, longest, count)
+            for group, id_, opened, quiet, longest, count in storms or ()
+        },
+    )
+
+
+def recent_episodes(windows: Iterable[tuple[str, int]]) -> dict[str, list[tuple[UUID, int]]]:
+    """The episodes of each group's window that are in no storm: what a store that forgot the group must count.
+
+    Args:
+        windows: (group key, window in microseconds).
+    """
+    pairs = list(windows)
+    found: dict[str, list[tuple[UUID, int]]] = {group: [] for group, _ in pairs}
+    with connection.cursor() as cursor:
+        cursor.execute(_RECENT, {"groups": [group for group, _ in pairs], "windows": [us for _, us in pairs]})
+        for group, id_, us in cursor.fetchall():
+            found[group].append((id_, us))
+    return found

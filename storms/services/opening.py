@@ -1,0 +1,182 @@
+"""A storm's rows when it opens: the storm, its RemediationRequest, and the alerts of its window that it takes in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from psycopg.types.json import Jsonb
+
+from storms.choices import EventKind
+from storms.clock import to_datetime
+from storms.detector import GroupDecision
+from storms.policies import CompiledPolicy
+from storms.remediation import request_namespace
+
+
+class StormConflict(Exception):
+    """The database knows another open storm in the group, or knows the decided one as closed: the store was behind."""
+
+    def __init__(self, group_key: str, open_storm: UUID | None, decided_storm: UUID) -> None:
+        super().__init__(f"group {group_key}: storm {decided_storm} decided, but the rows disagree")
+        self.group_key = group_key
+        self.open_storm = open_storm
+        self.decided_storm = decided_storm
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An open storm that the store spoke of and the look-up did not know."""
+
+    group_key: str
+    group_labels: dict[str, str]
+    policy: CompiledPolicy
+    decision: GroupDecision
+    joined_at: datetime
+
+
+# Without a conflict target, both a repeated id and a second open storm of the group make this a no-op; the query after
+# it tells which. A concurrent insert of the same group is waited for.
+_INSERT_STORM = """
+insert into storms_storm (id, policy_id, policy_name, policy_version, group_key, group_labels, state, threshold,
+    window_seconds, quiet_seconds, max_duration_seconds, opened_at, opened_by, close_reason, alert_count, firing_count,
+    resolved_count, severity, severity_counts, alert_names, last_alert_at, refreshed_xmin, previous_id)
+select %(id)s, (select id from storms_stormpolicy where id = %(policy_id)s), %(policy_name)s, %(policy_version)s,
+    %(group_key)s, %(group_labels)s, 'open', %(threshold)s, %(window)s, %(quiet)s, %(max)s, %(opened_at)s,
+    %(opened_by)s, '', %(count)s, %(count)s, 0, 'info', '{}', '[]', %(opened_at)s, 0,
+    (select id from storms_storm where group_key = %(group_key)s and state = 'closed' and close_reason = 'max_duration'
+        and closed_at > %(opened_at)s - %(window)s * interval '1 second' order by closed_at desc limit 1)
+on conflict do nothing
+"""
+_RIVALS = """
+select id, state, closed_at from storms_storm where id = %(id)s or (group_key = %(group_key)s and state = 'open')
+"""
+_INSERT_REQUEST = """
+insert into storms_remediationrequest (id, kind, storm_id, name, namespace, origin_namespace, created_at,
+    desired_version, applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error, applied_hash, apply_count,
+    cluster, uid, resource_version, generation, phase, phase_message)
+values (%(id)s, 'storm', %(id)s, %(name)s, %(namespace)s, %(origin)s, now(), 1, 0, 0, 'pending', 0, now(), '', '', 0,
+    '', '', '', 0, '', '')
+on conflict (id) do nothing
+"""
+_INSERT_ALERT_REQUESTS = """
+insert into storms_remediationrequest (id, kind, alert_id, name, namespace, origin_namespace, created_at,
+    desired_version, applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error, applied_hash, apply_count,
+    cluster, uid, resource_version, generation, phase, phase_message)
+select t.id, 'alert', t.id, 'alert-' || t.id, t.namespace, t.origin, now(), 1, 0, 0, 'pending', 0, now(), '', '', 0,
+    '', '', '', 0, '', ''
+from unnest(%(ids)s::uuid[], %(namespaces)s::text[], %(origins)s::text[]) as t(id, namespace, origin)
+on conflict (id) do nothing
+"""
+_INSERT_EVENT = """
+insert into storms_stormevent (storm_id, kind, at, message, detail, actor, once)
+values (%(storm)s, %(kind)s, %(at)s, %(message)s, '{}', '', %(kind)s)
+on conflict (storm_id, once) do nothing
+"""
+# The window is (opened_at - window, opened_at], both by the store's clock, which orders all decisions of a group: it
+# holds exactly the episodes that the script counted. Rows are locked in the order of their ids, as everywhere.
+_ADOPT = """
+with window_alerts as (
+    select a.id from storms_alert a join storms_storm s on s.id = %(storm)s
+    where a.group_key = s.group_key and a.storm_id is null and a.decided_at <= s.opened_at and s.state = 'open'
+      and a.decided_at > s.opened_at - s.window_seconds * interval '1 second'
+    order by a.id for update of a
+)
+update storms_alert a set storm_id = %(storm)s, disposition = 'member',
+    changed_xid = pg_current_xact_id()::text::bigint
+from window_alerts w where a.id = w.id and a.storm_id is null returning a.id
+"""
+# A statement of its own: the one above may have waited for a release, whose request only a new snapshot shows.
+_ABSORB = """
+update storms_remediationrequest set superseded_by_id = %(storm)s, desired_version = desired_version + 1,
+    next_attempt_at = now(), enqueued_at = null,
+    sync_state = case when last_attempt_at is null then 'skipped' else 'pending' end
+where alert_id = any(%(alerts)s) and superseded_by_id is null
+returning id, sync_state
+"""
+
+
+def ensure_storm(opening: Opening) -> None:
+    """The rows of an open storm, made if they are not there; inside the caller's transaction.
+
+    Raises: StormConflict.
+    """
+    decision, policy = opening.decision, opening.policy
+    assert decision.storm_id is not None
+    values = _storm_values(opening)
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT_STORM, values)
+        created = cursor.rowcount == 1
+        if not created:
+            cursor.execute(_RIVALS, values)
+            _check_rivals(opening, cursor.fetchall())
+        namespace, origin = request_namespace(opening.group_labels.get("namespace", ""), settings.REMEDIATION_NAMESPACE)
+        cursor.execute(
+            _INSERT_REQUEST,
+            {"id": decision.storm_id, "name": f"storm-{decision.storm_id}", "namespace": namespace, "origin": origin},
+        )
+        message = (
+            f"Opened: {values['count']} of {policy.rule.threshold} alerts in "
+            f"{policy.rule.window_us // 1_000_000} s, by policy {policy.name} (version {policy.version})"
+        )
+        cursor.execute(
+            _INSERT_EVENT,
+            {"storm": decision.storm_id, "kind": EventKind.OPENED.value, "at": values["opened_at"], "message": message},
+        )
+
+
+def _storm_values(opening: Opening) -> dict[str, object]:
+    decision, policy = opening.decision, opening.policy
+    return {
+        "id": decision.storm_id,
+        "policy_id": policy.id,
+        "policy_name": policy.name,
+        "policy_version": policy.version,
+        "group_key": opening.group_key,
+        "group_labels": Jsonb(opening.group_labels),
+        "threshold": policy.rule.threshold,
+        "window": policy.rule.window_us // 1_000_000,
+        "quiet": policy.rule.quiet_us // 1_000_000,
+        "max": policy.rule.max_us // 1_000_000,
+        "opened_at": to_datetime(decision.opened_us),
+        "opened_by": decision.opened_by or decision.storm_id,
+        "count": policy.rule.threshold,
+    }
+
+
+def _check_rivals(opening: Opening, rows: list[tuple[UUID, str, datetime | None]]) -> None:
+    """The decided storm is open, or was closed after this alert joined it; else the rows disagree with the store."""
+    storm_id = opening.decision.storm_id
+    assert storm_id is not None
+    own = next((row for row in rows if row[0] == storm_id), None)
+    if own is not None and (own[1] == "open" or (own[2] is not None and opening.joined_at <= own[2])):
+        return
+    rival = next((row[0] for row in rows if row[0] != storm_id and row[1] == "open"), None)
+    raise StormConflict(opening.group_key, rival, storm_id)
+
+
+def adopt_window(*, storm_id: UUID) -> list[UUID]:
+    """Take every alert of the storm's window in; the ids of absorbed RemediationRequests that the cluster must hear of.
+
+    Repeating it is safe: a request that recorded its held alert late is taken in by the next call.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ADOPT, {"storm": storm_id})
+        adopted = [id_ for [id_] in cursor.fetchall()]
+        if not adopted:
+            return []
+        cursor.execute(_ABSORB, {"storm": storm_id, "alerts": adopted})
+        return [id_ for id_, sync_state in cursor.fetchall() if sync_state == "pending"]
+
+
+def insert_alert_requests(alerts: Iterable[tuple[UUID, str]]) -> list[UUID]:
+    """A RemediationRequest for each alert (id, namespace label); their ids."""
+    rows = [(id_, *request_namespace(namespace, settings.REMEDIATION_NAMESPACE)) for id_, namespace in alerts]
+    if not rows:
+        return []
+    ids, namespaces, origins = (list(column) for column in zip(*rows, strict=True))
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT_ALERT_REQUESTS, {"ids": ids, "namespaces": namespaces, "origins": origins})
+    return ids

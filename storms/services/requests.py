@@ -1,0 +1,239 @@
+"""The life of a RemediationRequest's row: claim, applied, failed, and what the watch saw."""
+
+import random
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F, Q
+from django.utils import timezone
+
+from storms import live
+from storms.choices import EventKind, RequestKind, StormState, SyncState
+from storms.models import RemediationRequest, StormEvent
+
+# At most one apply per second and storm.
+APPLY_INTERVAL = timedelta(seconds=1)
+# A message that the broker lost is sent again after this time.
+ENQUEUE_AGAIN = timedelta(seconds=10)
+# One chain of attempts backs off from 1 s to a minute; after it the row rests, visibly failed, and a new one starts.
+CHAIN_ATTEMPTS = 8
+CHAIN_REST = timedelta(minutes=5)
+LONGEST_BACKOFF_SECONDS = 60.0
+
+_CLAIM = """
+update storms_remediationrequest set last_attempt_at = now(), attempts = attempts + 1
+where id = %(id)s and sync_state <> 'skipped'
+  and (last_attempt_at is null or last_attempt_at <= now() - %(interval)s)
+  and (kind = 'storm' or desired_version > applied_version)
+  and (sync_state <> 'failed' or next_attempt_at <= now())
+  and (sync_state <> 'rejected' or desired_version > rejected_version)
+"""
+
+
+def claim(*, rr_id: UUID) -> RemediationRequest | None:
+    """The row if it is this caller's turn to sync it; None if another did within a second, or nothing is to do.
+
+    The conditional update is the lock: of several callers one updates the row, the others see `last_attempt_at`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"id": rr_id, "interval": APPLY_INTERVAL})
+        if not cursor.rowcount:
+            return None
+    return (
+        RemediationRequest.objects.select_related("alert", "storm", "superseded_by")
+        .defer("manifest", "storm__alert_names")
+        .get(id=rr_id)
+    )
+
+
+def take_due(*, limit: int = 500) -> list[UUID]:
+    """Mark rows that are due and not on their way as enqueued; their ids, the longest waiting first.
+
+    A row whose message was lost (the broker or the worker died) is due again after `ENQUEUE_AGAIN`.
+    """
+    now = timezone.now()
+    due = (
+        RemediationRequest.objects.filter(sync_state__in=[SyncState.PENDING, SyncState.FAILED])
+        .filter(next_attempt_at__lte=now)
+        .filter(Q(last_attempt_at__isnull=True) | Q(last_attempt_at__lte=now - APPLY_INTERVAL))
+        .filter(Q(enqueued_at__isnull=True) | Q(enqueued_at__lte=now - ENQUEUE_AGAIN))
+        .order_by("next_attempt_at")
+        .values_list("id", flat=True)[:limit]
+    )
+    ids = list(due)
+    if ids:
+        RemediationRequest.objects.filter(id__in=ids).update(enqueued_at=now)
+    return ids
+
+
+def mark_storms_due(*, storm_ids: list[UUID]) -> None:
+    """Their alerts changed: the resource is to follow, one second after its last attempt at the earliest."""
+    if not storm_ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update storms_remediationrequest set desired_version = desired_version + 1, sync_state = 'pending',
+                next_attempt_at = coalesce(last_attempt_at + %(interval)s, now()), enqueued_at = null
+            where storm_id = any(%(ids)s) and sync_state in ('applied', 'rejected')
+            """,
+            {"ids": storm_ids, "interval": APPLY_INTERVAL},
+        )
+
+
+def record_applied(
+    *,
+    rr_id: UUID,
+    version: int,
+    manifest: dict[str, Any],
+    manifest_hash: str,
+    cluster: str,
+    uid: str,
+    resource_version: str,
+    generation: int,
+    phase: str,
+    phase_message: str,
+) -> None:
+    """The cluster holds what the rows said at `version`; a change since then keeps the row pending."""
+    first = RemediationRequest.objects.filter(id=rr_id, applied_at__isnull=True).exists()
+    now = timezone.now()
+    RemediationRequest.objects.filter(id=rr_id).update(
+        applied_at=now,
+        manifest=manifest,
+        applied_hash=manifest_hash,
+        apply_count=F("apply_count") + 1,
+        namespace=manifest["metadata"]["namespace"],
+        cluster=cluster,
+        uid=uid,
+        resource_version=resource_version,
+        generation=generation,
+        phase=phase,
+        phase_message=phase_message,
+    )
+    _settle_version(rr_id, version)
+    if first:
+        _storm_event(rr_id, EventKind.APPLIED, "RemediationRequest applied", once=EventKind.APPLIED)
+    _publish(rr_id)
+
+
+def record_unchanged(*, rr_id: UUID, version: int) -> None:
+    """What the cluster holds is what the rows say: no call was needed."""
+    _settle_version(rr_id, version)
+
+
+def _settle_version(rr_id: UUID, version: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update storms_remediationrequest set applied_version = greatest(applied_version, %(version)s),
+                sync_state = case when desired_version > %(version)s then 'pending' else 'applied' end,
+                next_attempt_at = case when desired_version > %(version)s then last_attempt_at + %(interval)s end,
+                attempts = 0, last_error = '', enqueued_at = null
+            where id = %(id)s
+            """,
+            {"id": rr_id, "version": version, "interval": APPLY_INTERVAL},
+        )
+
+
+def record_failure(*, rr_id: UUID, attempts: int, error: str, retry_after: float | None = None) -> None:
+    """The cluster did not take it: the row says why and when the next attempt comes."""
+    delay = CHAIN_REST if attempts % CHAIN_ATTEMPTS == 0 else backoff(attempts, retry_after)
+    RemediationRequest.objects.filter(id=rr_id).update(
+        sync_state=SyncState.FAILED, last_error=error, next_attempt_at=timezone.now() + delay, enqueued_at=None
+    )
+    if attempts == 1:
+        _storm_event(rr_id, EventKind.SYNC_FAILED, f"Sync failed: {error}"[:500])
+    _publish(rr_id)
+
+
+def backoff(attempts: int, retry_after: float | None = None) -> timedelta:
+    """1 s, 2 s, 4 s ... 60 s, each with a jitter of up to a half, and never before the server's own Retry-After."""
+    seconds = min(2.0 ** (attempts - 1), LONGEST_BACKOFF_SECONDS) * random.uniform(1.0, 1.5)  # noqa: S311
+    return timedelta(seconds=max(seconds, retry_after or 0.0))
+
+
+def record_rejection(*, rr_id: UUID, version: int, error: str) -> None:
+    """The cluster says the manifest is wrong: the same one is not sent again, a changed one is."""
+    RemediationRequest.objects.filter(id=rr_id).update(
+        sync_state=SyncState.REJECTED,
+        rejected_version=version,
+        last_error=error,
+        next_attempt_at=None,
+        enqueued_at=None,
+    )
+    _storm_event(rr_id, EventKind.SYNC_FAILED, f"Rejected by the cluster: {error}"[:500])
+    _publish(rr_id)
+
+
+def move_to_namespace(*, rr_id: UUID, namespace: str, origin_namespace: str) -> None:
+    """The alert's own namespace is not in the cluster: the request lives in the fallback one, and is due at once."""
+    RemediationRequest.objects.filter(id=rr_id).update(
+        namespace=namespace,
+        origin_namespace=origin_namespace,
+        sync_state=SyncState.PENDING,
+        desired_version=F("desired_version") + 1,
+        next_attempt_at=timezone.now() + APPLY_INTERVAL,
+        enqueued_at=None,
+    )
+
+
+def mirror_status(
+    *, rr_id: UUID, uid: str, resource_version: str, generation: int, phase: str, message: str
+) -> None:
+    """The operator's word, from the watch: mirrored to the row, a changed phase to the storm's timeline."""
+    changed = (
+        RemediationRequest.objects.filter(id=rr_id)
+        .exclude(phase=phase, phase_message=message)
+        .update(phase=phase, phase_message=message, phase_at=timezone.now())
+    )
+    RemediationRequest.objects.filter(id=rr_id).update(uid=uid, resource_version=resource_version)
+    if changed:
+        if phase:
+            text = f"Phase: {phase}" + (f" ({message})" if message else "")
+            _storm_event(rr_id, EventKind.PHASE_CHANGED, text[:500])
+        _publish(rr_id)
+
+
+def mirror_deleted(*, rr_id: UUID) -> None:
+    """Somebody deleted the resource: made again while it is wanted (an open storm, an alert that fires)."""
+    if _make_due_again(rr_id):
+        _storm_event(rr_id, EventKind.DRIFT, "The resource was deleted in the cluster; it is made again")
+        _publish(rr_id)
+
+
+def mirror_drift(*, rr_id: UUID, detail: str) -> None:
+    """Somebody edited the resource: corrected while it is wanted."""
+    if _make_due_again(rr_id):
+        _storm_event(rr_id, EventKind.DRIFT, f"The resource was edited in the cluster; it is corrected: {detail}"[:500])
+        _publish(rr_id)
+
+
+def _make_due_again(rr_id: UUID) -> bool:
+    wanted = Q(storm__state=StormState.OPEN) | Q(storm__firing_count__gt=0) | Q(alert__status="firing")
+    ids = RemediationRequest.objects.filter(wanted, id=rr_id, superseded_by__isnull=True).values_list("id", flat=True)
+    return bool(
+        RemediationRequest.objects.filter(id__in=list(ids)).update(
+            desired_version=F("desired_version") + 1,
+            sync_state=SyncState.PENDING,
+            applied_hash="",
+            next_attempt_at=timezone.now(),
+            enqueued_at=None,
+        )
+    )
+
+
+def _storm_event(rr_id: UUID, kind: EventKind, message: str, *, once: str | None = None) -> None:
+    """On the storm's timeline, if the request is a storm's (its id is the storm's)."""
+    if not RemediationRequest.objects.filter(id=rr_id, kind=RequestKind.STORM).exists():
+        return
+    StormEvent.objects.bulk_create(
+        [StormEvent(storm_id=rr_id, kind=kind, at=timezone.now(), message=message, once=once)], ignore_conflicts=True
+    )
+
+
+def _publish(rr_id: UUID) -> None:
+    live.publish_storm(rr_id)
+
+

@@ -1,0 +1,113 @@
+"""The sweep: the console's timekeeper. Whatever was to happen by now and has not, happens here.
+
+It is a process of its own (`manage.py sweep`) and not a Celery task, because what it keeps are promises about time
+(a held alert is released within a second, a quiet storm closed within two) that must not wait in a queue, nor die with
+the broker. Several may run; one of them holds PostgreSQL's advisory lock and works, the others stand by.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from storms import detector
+from storms.clock import to_datetime
+from storms.detector import StoreUnavailable
+from storms.queue import enqueue_sync
+from storms.services.closing import close_due_storms
+from storms.services.deferred import decide_deferred
+from storms.services.refresh import dirty_storms
+from storms.services.releasing import adopt_stragglers, release_due_alerts
+from storms.services.requests import mark_storms_due, take_due
+
+logger = logging.getLogger(__name__)
+
+LOCK = 0x53544F52  # "STOR"
+TICK_SECONDS = 0.25
+# What one tick does at most, in batches; the next tick goes on.
+BATCHES = 20
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one tick did."""
+
+    adopted: int = 0
+    released: int = 0
+    decided: int = 0
+    closed: int = 0
+    enqueued: list[UUID] = field(default_factory=list)
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.adopted or self.released or self.decided or self.closed)
+
+
+def try_lock() -> bool:
+    """True if this process is the one that sweeps, for as long as its database connection lives."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
+        [locked] = cursor.fetchone()
+    return bool(locked)
+
+
+def sweep_once() -> Swept:
+    """One tick. Each part stands alone: what fails in one does not keep the others."""
+    swept = Swept()
+    now = _now()
+    _part("deferred alerts", lambda: _decide(swept))
+    _part("stragglers", lambda: _adopt(swept))
+    _part("releases", lambda: _release(swept, now))
+    _part("closing", lambda: _close(swept, now))
+    _part("changed storms", lambda: mark_storms_due(storm_ids=dirty_storms()))
+    _part("due requests", lambda: _enqueue(swept))
+    return swept
+
+
+def _now() -> datetime:
+    """The store's clock, which also timed the decisions; the server's while the store is away."""
+    try:
+        return to_datetime(detector.store_time_us())
+    except StoreUnavailable:
+        return timezone.now()
+
+
+def _part(name: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except StoreUnavailable as error:
+        logger.debug("sweep: %s wait for the store: %s", name, error)
+
+
+def _decide(swept: Swept) -> None:
+    for _ in range(BATCHES):
+        decided, requests = decide_deferred()
+        swept.decided += decided
+        enqueue_sync(requests)
+        if not decided:
+            return
+
+
+def _adopt(swept: Swept) -> None:
+    swept.adopted = len(adopt_stragglers())
+
+
+def _release(swept: Swept, now: datetime) -> None:
+    for _ in range(BATCHES):
+        released = release_due_alerts(now=now)
+        swept.released += len(released)
+        if not released:
+            return
+
+
+def _close(swept: Swept, now: datetime) -> None:
+    swept.closed = len(close_due_storms(now=now))
+
+
+def _enqueue(swept: Swept) -> None:
+    swept.enqueued = take_due()
+    enqueue_sync(swept.enqueued)
