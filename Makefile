@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
 READY := $(VENV)/.ready
 ARGS ?=
 
@@ -11,7 +12,7 @@ ARGS ?=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
-run: $(READY) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECONFIG, DATABASE_URL, REDIS_URL), Ctrl-C stops it
+run: $(RUNTIME) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECONFIG, DATABASE_URL, REDIS_URL), Ctrl-C stops it
 	@exec $(BIN)/python -m stormconsole.run
 
 test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; REQUIRE_ALL=1 makes a skip a failure)
@@ -32,25 +33,36 @@ lint: $(READY) ## ruff, mypy, import contracts, missing migrations, deployment c
 bench: $(READY) ## measure webhooks per second on this machine
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-drill: $(READY) ## send a storm to the running console and reconcile (ARGS="--alerts 500 --seconds 10 --clients 8")
+drill: $(RUNTIME) ## send a storm to the running console and reconcile (ARGS="--alerts 500 --seconds 10 --clients 8")
 	@$(BIN)/python -m stormconsole.run manage drill $(ARGS)
 
-manage: $(READY) ## manage.py with the settings of the running console (ARGS="create_receiver NAME --kind alertmanager")
+manage: $(RUNTIME) ## manage.py with the settings of the running console (ARGS="create_receiver NAME --kind alertmanager")
 	@$(BIN)/python -m stormconsole.run manage $(ARGS)
 
 clean: ## remove the virtual environment and caches, never the data
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis staticfiles
 	find . -name __pycache__ -not -path './.data/*' -prune -exec rm -rf {} +
 
+# Two steps, so that `make run` waits only for what runs. Not compiled beforehand: most modules are never imported.
 # uv where it is installed: the same packages, sooner.
-$(READY): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stormconsole needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	@echo "Installing the packages of requirements.txt into $(VENV) (once, and after a change)"
+define install
 	@if command -v uv >/dev/null; then \
-		{ test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); } && \
-		uv pip install --quiet --python $(BIN)/python -r requirements.txt; \
+		uv pip install --quiet --python $(BIN)/python -r $(1); \
 	else \
-		{ test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); } && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $(1); \
 	fi
+endef
+
+$(RUNTIME): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stormconsole needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "Installing what requirements.txt names for running into $(VENV) (once, and after a change)"
+	@if command -v uv >/dev/null; then test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV); \
+		else test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV); fi
+	@sed '/^# Development/,$$d' requirements.txt > $(VENV)/runtime.txt
+	$(call install,$(VENV)/runtime.txt)
+	@touch $@
+
+$(READY): $(RUNTIME)
+	@echo "Installing what it names for tests and checks"
+	$(call install,requirements.txt)
 	@touch $@

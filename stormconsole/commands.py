@@ -54,5 +54,7 @@ def _web(env: Mapping[str, str]) -> list[str]:
 def _worker(env: Mapping[str, str]) -> list[str]:
     # Threads: the task waits for the Kubernetes API, and a thread costs no second copy of Django.
     options = ["--pool", "threads", "--concurrency", env.get("WORKER_CONCURRENCY", "8")]
-    quiet = ["--loglevel", env.get("LOG_LEVEL", "INFO"), "--without-gossip", "--without-mingle"]
-    return [sys.executable, "-m", "celery", "-A", "stormconsole", "worker", *options, *quiet]
+    options += ["--loglevel", env.get("LOG_LEVEL", "INFO"), "--without-gossip", "--without-mingle"]
+    # Root in a container is common, and messages are JSON: Celery's ten lines about it say nothing new at each start.
+    python = [sys.executable, "-W", "ignore:You're running the worker with superuser privileges"]
+    return [*python, "-m", "celery", "--quiet", "-A", "stormconsole", "worker", *options]

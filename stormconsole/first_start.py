@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import io
 import json
 import os
 import secrets
@@ -22,7 +21,7 @@ from stormconsole.commands import HEARTBEATS
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
     django.setup()
-    call_command("migrate", interactive=False, stdout=sys.stderr)
+    call_command("migrate", interactive=False, verbosity=0)
     with contextlib.suppress(redis.RedisError):  # without Valkey there is no heartbeat to forget
         forget_dead_processes(HEARTBEATS)
     made = {"password": _make_administrator(), "token": _make_receiver()}
@@ -44,12 +43,11 @@ def _make_administrator() -> str:
 def _make_receiver() -> str:
     """The new token, or nothing where a receiver exists."""
     from ingestion.models import Receiver
+    from ingestion.services import create_receiver
 
     if Receiver.objects.exists():
         return ""
-    printed = io.StringIO()
-    call_command("create_receiver", "alertmanager", kind="alertmanager", stdout=printed)
-    return printed.getvalue().strip()
+    return create_receiver(name="alertmanager", kind="alertmanager")[1]
 
 
 if __name__ == "__main__":

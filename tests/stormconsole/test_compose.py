@@ -55,8 +55,8 @@ def test_commands_follow_the_environment() -> None:
         "--log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 75"
     )
     worker = command_line("worker", {"WORKER_CONCURRENCY": "3", "LOG_LEVEL": "DEBUG"})
-    assert " ".join(worker[1:]) == (
-        "-m celery -A stormconsole worker --pool threads --concurrency 3 --loglevel DEBUG "
+    assert " ".join(worker[3:]) == (
+        "-m celery --quiet -A stormconsole worker --pool threads --concurrency 3 --loglevel DEBUG "
         "--without-gossip --without-mingle"
     )
     assert command_line("sweep", {})[1:] == [str(PROJECT / "manage.py"), "sweep"]

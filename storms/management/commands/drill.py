@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from ingestion.services import create_receiver
+from ingestion.services import create_receiver, rotate_token
 
 from ingestion import ledger
 from ingestion.models import Receiver
@@ -299,9 +299,9 @@ def _contradictions(plan: Plan, answers: Answers, found: Reconciliation, delta: 
 
 
 def _own_token() -> str:
-    """A fresh token: the receiver of an earlier drill is replaced, since its token cannot be read again."""
-    Receiver.objects.filter(name="drill").delete()
-    return str(create_receiver(name="drill", kind="alertmanager")[1])
+    """A new token of the receiver `drill`, since the one of an earlier drill cannot be read again."""
+    receiver = Receiver.objects.filter(name="drill").first()
+    return rotate_token(receiver=receiver) if receiver else create_receiver(name="drill", kind="alertmanager")[1]
 
 
 def _applied_count(request: RemediationRequest) -> int:
