@@ -11,6 +11,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from ingestion.models import DeadLetter, Delivery, Receiver, ReceiverKind
+from ingestion.services import create_receiver, rotate_token
 from storms.admin import show_token
 from storms.admin_base import ReadOnlyAdmin, ReadOnlyInline, href, link, pretty
 
@@ -53,8 +54,6 @@ class ReceiverAdmin(ModelAdmin):
         if change:
             obj.save(update_fields=["name", "enabled"])
             return
-        from ingestion.services import create_receiver
-
         receiver, token = create_receiver(name=obj.name, kind=obj.kind)
         if not obj.enabled:
             receiver.enabled = False
@@ -64,8 +63,6 @@ class ReceiverAdmin(ModelAdmin):
 
     @action(description="Save and rotate the token", permissions=["change"])
     def save_and_rotate(self, request: HttpRequest, obj: Receiver) -> None:
-        from ingestion.services import rotate_token
-
         request.new_token = rotate_token(receiver=obj)  # type: ignore[attr-defined]
 
     @action(description="Rotate the token", permissions=["change"])
@@ -73,8 +70,6 @@ class ReceiverAdmin(ModelAdmin):
         if queryset.count() != 1:
             self.message_user(request, "Choose one receiver: its new token is shown once.", messages.ERROR)
             return None
-        from ingestion.services import rotate_token
-
         receiver = queryset.get()
         token = rotate_token(receiver=receiver)
         self.log_change(request, receiver, "Rotated the token.")

@@ -11,6 +11,7 @@ from rest_framework.views import APIView
 
 import stormconsole
 from ingestion import filters, serializers
+from ingestion.ledger import totals
 from ingestion.models import DeadLetter, Delivery
 from storms.api import ReadOnlyViewSet
 from storms.choices import StormState
@@ -55,8 +56,6 @@ class StatusView(APIView):
 
 
 def status() -> dict[str, Any]:
-    from ingestion.ledger import totals
-
     ledger = totals()
     return {
         "version": stormconsole.__version__,

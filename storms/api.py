@@ -38,7 +38,7 @@ class ReadOnlyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ConsoleV
 class StormViewSet(ReadOnlyViewSet):
     """Storms: bursts of alerts of one group, each with one RemediationRequest."""
 
-    queryset = Storm.objects.select_related("remediation_request")
+    queryset = Storm.objects.select_related("remediation_request").defer("remediation_request__manifest")
     filterset_class = filters.StormFilter
     ordering = ("-opened_at",)
     ordering_fields = ("opened_at",)
@@ -54,7 +54,7 @@ class StormViewSet(ReadOnlyViewSet):
 class AlertViewSet(ReadOnlyViewSet):
     """Alert episodes, each with what was decided about it and why."""
 
-    queryset = Alert.objects.select_related("remediation_request")
+    queryset = Alert.objects.select_related("remediation_request").defer("remediation_request__manifest")
     serializer_class = serializers.AlertSerializer
     filterset_class = filters.AlertFilter
     ordering = ("-received_at",)
@@ -73,7 +73,7 @@ class YamlRenderer(BaseRenderer):
 class RemediationRequestViewSet(ReadOnlyViewSet):
     """The custom resources: what the rows desire and how far the cluster has followed."""
 
-    queryset = RemediationRequest.objects.all()
+    queryset = RemediationRequest.objects.defer("manifest")
     serializer_class = serializers.RemediationRequestSerializer
     filterset_class = filters.RemediationRequestFilter
     ordering = ("-created_at",)

@@ -12,6 +12,7 @@ Close codes: 4401 not logged in (any more), 4403 may not view storms, 4404 no su
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -22,9 +23,11 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import DatabaseError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from storms import live
+from storms.models import Storm
 
 logger = logging.getLogger(__name__)
 
@@ -132,17 +135,17 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     def snapshot(self) -> dict[str, Any]:
         return self.ping() | {"type": "snapshot", "storms": live.storm_messages(self.storms())}
 
-    def storms(self) -> Any:
+    def storms(self) -> Iterable[Storm]:
         raise NotImplementedError
 
 
 class StormsConsumer(LiveConsumer):
-    """Every storm in sight."""
+    """Every storm in sight, and the last that ended."""
 
     group = live.STORMS_GROUP
 
-    def storms(self) -> Any:
-        return live.storms_in_sight()
+    def storms(self) -> list[Storm]:
+        return [*live.storms_in_sight(), *live.storms_ended_last()]
 
 
 class StormConsumer(LiveConsumer):
@@ -162,5 +165,5 @@ class StormConsumer(LiveConsumer):
             return refused
         return None if self.storms().exists() else CLOSE_NOT_FOUND
 
-    def storms(self) -> Any:
+    def storms(self) -> QuerySet[Storm]:
         return live.storms_for_live().filter(id=self.storm_id)

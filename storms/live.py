@@ -34,6 +34,7 @@ STORMS_GROUP = "storms"
 SEND_TIMEOUT_SECONDS = 1.0
 MAX_STORMS = 500
 """Most storms in a snapshot; more than anybody reads, and it bounds the message."""
+ENDED_SHOWN = 8
 ALERT_NAMES_SHOWN = 3
 TOTALS_TTL_SECONDS = 5.0
 LAYER_ERRORS = (RedisError, OSError, TimeoutError, ChannelFull)
@@ -62,12 +63,20 @@ def storm_group(storm_id: UUID) -> str:
 
 def storms_for_live() -> QuerySet[Storm]:
     """Storms with what `storm_message` needs, in one statement, so that one version holds for the whole row."""
-    return Storm.objects.select_related("remediation_request").annotate(version=ReadVersion())
+    # A manifest may have half a megabyte, and no message holds one.
+    rows = Storm.objects.select_related("remediation_request").defer("remediation_request__manifest")
+    return rows.annotate(version=ReadVersion())
 
 
 def storms_in_sight() -> QuerySet[Storm]:
     """Open storms first, then settled ones, the newest first in each; `MAX_STORMS` at most."""
     return storms_for_live().filter(IN_SIGHT).order_by("-state", "-opened_at", "-id")[:MAX_STORMS]
+
+
+def storms_ended_last() -> QuerySet[Storm]:
+    """Closed and none of their alerts fires: the `ENDED_SHOWN` that closed last."""
+    ended = storms_for_live().filter(state=StormState.CLOSED, firing_count=0)
+    return ended.order_by("-closed_at", "-id")[:ENDED_SHOWN]
 
 
 def publish_storm(storm: Storm | UUID) -> None:

@@ -1,0 +1,51 @@
+// Relative times, kept true. The words are those of storms/templatetags/console.py.
+
+const MINUTE = 60;
+const HOUR = 3600;
+const DAY = 86400;
+const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+// The server's clock minus ours, in milliseconds: a laptop that is wrong must not show alerts from the future.
+let offset = 0;
+
+export function learnServerTime(iso) {
+  const at = Date.parse(iso);
+  if (!Number.isNaN(at)) offset = at - Date.now();
+}
+
+export function span(seconds) {
+  const whole = Math.max(Math.floor(seconds), 0);
+  if (whole < MINUTE) return `${whole} s`;
+  if (whole < HOUR) return `${Math.floor(whole / MINUTE)} min`;
+  if (whole < DAY) return two(whole, HOUR, "h", MINUTE, "min");
+  return two(whole, DAY, "d", HOUR, "h");
+}
+
+function two(whole, big, bigName, small, smallName) {
+  const rest = Math.floor((whole % big) / small);
+  return `${Math.floor(whole / big)} ${bigName}${rest ? ` ${rest} ${smallName}` : ""}`;
+}
+
+export function setTime(element, iso) {
+  if (element.getAttribute("datetime") === (iso ?? "")) return;
+  element.setAttribute("datetime", iso ?? "");
+  delete element.dataset.exact;
+  refresh(element);
+}
+
+function refresh(element) {
+  const at = Date.parse(element.getAttribute("datetime"));
+  const words = Number.isNaN(at) ? "" : `${span((Date.now() + offset - at) / 1000)} ago`;
+  if (element.textContent !== words) element.textContent = words;
+  if (words && !element.dataset.exact) {
+    element.title = exactly.format(at);
+    element.dataset.exact = "1";
+  }
+}
+
+export function refreshTimes() {
+  for (const element of document.querySelectorAll("time[data-ago]")) refresh(element);
+}
+
+refreshTimes();
+setInterval(refreshTimes, 1000);

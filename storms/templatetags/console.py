@@ -1,0 +1,69 @@
+"""Template helpers of the console's pages; `static/console/time.js` speaks the same words."""
+
+from datetime import datetime
+from typing import Any
+
+import yaml
+from django import template
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+
+def span(seconds: float) -> str:
+    """A span of time in a word or two: `12 s`, `4 min`, `3 h 10 min`, `2 d 4 h`."""
+    whole = max(int(seconds), 0)
+    if whole < MINUTE:
+        return f"{whole} s"
+    if whole < HOUR:
+        return f"{whole // MINUTE} min"
+    if whole < DAY:
+        return _two(whole, HOUR, "h", MINUTE, "min")
+    return _two(whole, DAY, "d", HOUR, "h")
+
+
+def _two(whole: int, big: int, big_name: str, small: int, small_name: str) -> str:
+    rest = whole % big // small
+    return f"{whole // big} {big_name} {rest} {small_name}" if rest else f"{whole // big} {big_name}"
+
+
+@register.filter
+def duration(seconds: float) -> str:
+    return span(seconds)
+
+
+@register.simple_tag
+def ago(moment: datetime | str | None) -> SafeString:
+    """`<time>` with how long ago, the exact moment on hover; the page's script keeps it true."""
+    time = parse_datetime(moment) if isinstance(moment, str) else moment
+    if time is None:
+        return format_html('<time data-ago datetime=""></time>')
+    words = f"{span((timezone.now() - time).total_seconds())} ago"
+    return format_html('<time data-ago datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
+
+
+@register.filter
+def exact(moment: datetime) -> str:
+    """`2026-11-16 10:30:00 UTC`."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def clock(moment: datetime) -> str:
+    return f"{moment:%H:%M:%S}"
+
+
+@register.filter
+def as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+@register.filter
+def share(part: int, whole: int) -> int:
+    """`part` of `whole` in percent, 0 to 100."""
+    return min(round(100 * part / whole), 100) if whole else 0
