@@ -7,12 +7,14 @@ cannot be handled is logged and passed over, it never stops the others.
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections
+from django.db.models import Q
 
-from storms.choices import SyncState
+from storms.choices import AlertStatus, StormState, SyncState
 from storms.cluster import (
     FIELD_MANAGER,
     Cluster,
@@ -30,11 +32,13 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 60
 """Length of one watch. Short, because a dead connection that gives no error is noticed at its end."""
+RELIST_SECONDS = 600.0
+"""Every now and then everything is compared anew: news that was lost, however, is late and not lost."""
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 MAX_DETAIL = 400
 
-ROW_FIELDS = ("id", "uid", "resource_version", "generation", "phase", "phase_message", "manifest")
+ROW_FIELDS = ("id", "name", "namespace", "uid", "resource_version", "generation", "phase", "phase_message", "manifest")
 
 
 class Mirror:
@@ -46,6 +50,7 @@ class Mirror:
         self._cluster: Cluster | None = None
         # Where the watch goes on; "" means: list first.
         self._resource_version = ""
+        self._listed_at = 0.0
 
     def run(self) -> None:
         """Until `stop`. No failure of the cluster or the database ends it."""
@@ -84,23 +89,26 @@ class Mirror:
         # A stop that came before the line above had no watch to end.
         if self._stopped.is_set():
             return
-        if not self._resource_version:
+        if not self._resource_version or time.monotonic() - self._listed_at > RELIST_SECONDS:
             self._resource_version = self._take_all(cluster)
+            self._listed_at = time.monotonic()
             logger.info("watching RemediationRequests of %s", cluster.label)
         for kind, resource in cluster.watch(self._resource_version, WATCH_SECONDS):
             if kind != "BOOKMARK":
-                _handle(kind, resource)
+                _handle([(kind, resource)])
             self._resource_version = resource["metadata"]["resourceVersion"]
             if self._stopped.is_set():
                 return
 
     def _take_all(self, cluster: Cluster) -> str:
         """Compare each resource with its row, each applied row with the resources. Returns where to watch from."""
-        resources, resource_version = cluster.list()
-        for resource in resources:
-            _handle("ADDED", resource)
-        held = {(r["metadata"]["namespace"], r["metadata"]["name"]) for r in resources}
-        for row in _applied_rows(cluster.label):
+        held: set[tuple[str, str]] = set()
+        resource_version = ""
+        for resources, version in cluster.pages():
+            resource_version = version
+            _handle([("ADDED", resource) for resource in resources])
+            held.update(_key(resource) for resource in resources)
+        for row in _wanted_rows(cluster.label):
             # A row may have been applied after the list was taken: ask before saying that it is gone.
             if (row.namespace, row.name) not in held and cluster.get(row.namespace, row.name) is None:
                 services.mirror_deleted(rr_id=row.id)
@@ -114,7 +122,7 @@ def drift(resource: Resource, manifest: Resource) -> list[str]:
     what differs, while a field that another manager wrote is that manager's in `metadata.managedFields`.
     """
     owners = _other_owners(resource)
-    if _differs(resource.get("spec"), manifest["spec"]) and "f:spec" in owners:
+    if resource.get("spec") != manifest["spec"] and "f:spec" in owners:
         return [f"{path} by {owners['f:spec']}" for path in _changed(resource.get("spec"), manifest["spec"], "spec")]
     found = []
     for section in ("labels", "annotations"):
@@ -128,25 +136,34 @@ def drift(resource: Resource, manifest: Resource) -> list[str]:
     return found
 
 
-def _handle(kind: str, resource: Resource) -> None:
+def _handle(events: list[tuple[str, Resource]]) -> None:
     """Raises DatabaseError only."""
-    metadata = resource.get("metadata") or {}
-    try:
-        row = (
-            RemediationRequest.objects.filter(name=metadata["name"], namespace=metadata["namespace"])
-            .only(*ROW_FIELDS)
-            .first()
-        )
-        if row is None:
-            return  # somebody else's
-        if kind == "DELETED":
-            _take_deletion(row, metadata)
-        else:
-            _take_state(row, metadata, resource)
-    except DatabaseError:
-        raise
-    except Exception:
-        logger.exception("RemediationRequest %s/%s not mirrored", metadata.get("namespace"), metadata.get("name"))
+    names = [resource["metadata"]["name"] for _, resource in events]
+    rows = {row.name: row for row in RemediationRequest.objects.filter(name__in=names).only(*ROW_FIELDS)}
+    for kind, resource in events:
+        namespace, name = _key(resource)
+        row = rows.get(name)
+        if row is None or row.namespace != namespace:
+            continue  # somebody else's
+        try:
+            _handle_one(kind, resource, row)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("RemediationRequest %s/%s not mirrored", namespace, name)
+
+
+def _handle_one(kind: str, resource: Resource, row: RemediationRequest) -> None:
+    metadata = resource["metadata"]
+    if kind == "DELETED":
+        _take_deletion(row, metadata)
+    elif not _is_older(metadata, row):
+        _take_status(row, metadata, resource.get("status") or {})
+        _take_drift(row, resource)
+
+
+def _key(resource: Resource) -> tuple[str, str]:
+    return resource["metadata"]["namespace"], resource["metadata"]["name"]
 
 
 def _take_deletion(row: RemediationRequest, metadata: dict[str, Any]) -> None:
@@ -155,10 +172,7 @@ def _take_deletion(row: RemediationRequest, metadata: dict[str, Any]) -> None:
         services.mirror_deleted(rr_id=row.id)
 
 
-def _take_state(row: RemediationRequest, metadata: dict[str, Any], resource: Resource) -> None:
-    if _is_older(metadata, row):
-        return
-    status = resource.get("status") or {}
+def _take_status(row: RemediationRequest, metadata: dict[str, Any], status: dict[str, Any]) -> None:
     phase, message = str(status.get("phase") or ""), str(status.get("message") or "")
     if (phase, message) != (row.phase, row.phase_message):
         services.mirror_status(
@@ -169,10 +183,12 @@ def _take_state(row: RemediationRequest, metadata: dict[str, Any], resource: Res
             phase=phase,
             message=message,
         )
-    if row.manifest:
-        changed = drift(resource, row.manifest)
-        if changed:
-            services.mirror_drift(rr_id=row.id, detail=", ".join(changed)[:MAX_DETAIL])
+
+
+def _take_drift(row: RemediationRequest, resource: Resource) -> None:
+    changed = drift(resource, row.manifest) if row.manifest else []
+    if changed:
+        services.mirror_drift(rr_id=row.id, detail=", ".join(changed)[:MAX_DETAIL])
 
 
 def _is_older(metadata: dict[str, Any], row: RemediationRequest) -> bool:
@@ -186,9 +202,11 @@ def _is_older(metadata: dict[str, Any], row: RemediationRequest) -> bool:
     return int(seen) < int(known)
 
 
-def _applied_rows(label: str) -> Iterator[RemediationRequest]:
-    rows = RemediationRequest.objects.filter(sync_state=SyncState.APPLIED, cluster=label).exclude(uid="")
-    return rows.only("id", "namespace", "name").iterator(chunk_size=2000)
+def _wanted_rows(label: str) -> Iterator[RemediationRequest]:
+    """What the cluster must hold: applied to it, and about something that is not over."""
+    wanted = Q(storm__state=StormState.OPEN) | Q(storm__firing_count__gt=0) | Q(alert__status=AlertStatus.FIRING)
+    applied = Q(sync_state=SyncState.APPLIED, cluster=label, superseded_by__isnull=True)
+    return RemediationRequest.objects.filter(applied & wanted).only("id", "namespace", "name").iterator(chunk_size=2000)
 
 
 def _other_owners(resource: Resource) -> dict[str, str]:
@@ -204,10 +222,6 @@ def _other_owners(resource: Resource) -> dict[str, str]:
             for name in fields.get("f:metadata", {}).get(section, {}):
                 owners[f"{section}/{name}"] = entry.get("manager") or "somebody"
     return owners
-
-
-def _differs(live: Any, applied: Any) -> bool:
-    return bool(live != applied)
 
 
 def _changed(live: Any, applied: Any, path: str) -> list[str]:

@@ -146,12 +146,13 @@ def build_alert_request(alert: AlertFacts, request: RequestFacts, *, public_url:
     )
     spec = {
         **common,
-        "targetResource": _target(alert.namespace, alert.resource_kind, alert.resource_name),
         "firingTime": rfc3339(alert.starts_at),
         "receivedTime": rfc3339(alert.received_at),
         "deduplication": _deduplication(alert.received_at, alert.last_seen_at, alert.occurrences),
         "isStorm": False,
     }
+    if alert.resource_kind and alert.resource_name:
+        spec["targetResource"] = _target(alert.namespace, alert.resource_kind, alert.resource_name)
     annotations = {
         CONSOLE_URL: f"{public_url}/alerts/{alert.id}/",
         ALERT_STATUS: "resolved" if alert.status == "resolved" else "firing",

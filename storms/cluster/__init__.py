@@ -16,7 +16,7 @@ from storms.cluster.errors import (
     NamespaceMissing,
     ResourceExpired,
 )
-from storms.cluster.factory import get_cluster
+from storms.cluster.factory import get_cluster, kubernetes_cluster
 
 __all__ = [
     "FIELD_MANAGER",
@@ -35,4 +35,5 @@ __all__ = [
     "cluster_label",
     "get_cluster",
     "is_local",
+    "kubernetes_cluster",
 ]

@@ -65,6 +65,10 @@ class Cluster(Protocol):
         """The resources of all namespaces, and the resourceVersion to watch from."""
         ...
 
+    def pages(self) -> Iterator[tuple[Resources, str]]:
+        """The same in pieces that fit into memory: at least one, all of the same resourceVersion."""
+        ...
+
     def watch(self, resource_version: str, timeout_seconds: int) -> Iterator[tuple[str, Resource]]:
         """(ADDED | MODIFIED | DELETED | BOOKMARK, resource) until `timeout_seconds` have passed or `stop_watch`.
 

@@ -91,7 +91,10 @@ class Connection:
 
     def unavailable(self, what: str, error: Exception) -> ClusterUnavailable:
         """A network failure in our words."""
-        reason = "Timeout" if isinstance(error, urllib3.exceptions.TimeoutError) else "Unreachable"
+        # NewConnectionError is a timeout by its class only.
+        timed_out = isinstance(error, urllib3.exceptions.TimeoutError)
+        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+        reason = "Timeout" if timed_out and not refused else "Unreachable"
         detail = str(error).replace("\n", " ")[:MAX_ERROR_TEXT]
         return ClusterUnavailable(f"{self.host} not reached for {what}: {detail}", reason)
 

@@ -61,18 +61,21 @@ class KubernetesCluster:
         return True
 
     def list(self) -> tuple[Resources, str]:
-        """Page by page; all pages show the state of one moment.
+        pages = [*self.pages()]
+        return [resource for resources, _ in pages for resource in resources], pages[-1][1]
+
+    def pages(self) -> Iterator[tuple[Resources, str]]:
+        """All pages show the state of one moment.
 
         Raises ResourceExpired when that moment got too old before the last page: list again.
         """
-        items: Resources = []
         query = {"limit": str(PAGE_SIZE)}
         while True:
             page = self._connection.request("GET", f"{_BASE}/{crd.PLURAL}", query=query)
-            items.extend(page.get("items") or ())
             metadata = page.get("metadata") or {}
+            yield page.get("items") or [], str(metadata.get("resourceVersion", ""))
             if not metadata.get("continue"):
-                return items, str(metadata.get("resourceVersion", ""))
+                return
             query["continue"] = metadata["continue"]
 
     def watch(self, resource_version: str, timeout_seconds: int) -> Iterator[tuple[str, Resource]]:

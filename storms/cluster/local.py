@@ -44,6 +44,9 @@ class LocalCluster:
         rows = LocalResource.objects.all()
         return [_as_resource(row) for row in rows], str(max((row.resource_version for row in rows), default=0))
 
+    def pages(self) -> Iterator[tuple[Resources, str]]:
+        yield self.list()
+
     def watch(self, resource_version: str, timeout_seconds: int) -> Iterator[tuple[str, Resource]]:
         """Ends at once: only the console writes here, and it needs no news of its own writes."""
         return iter(())

@@ -64,7 +64,7 @@ class Kube:
         self.admin_kubeconfig = str(admin_kubeconfig)
         self._crd_kubeconfig = str(crd_kubeconfig)
         self.admin = _client(self.admin_kubeconfig)
-        self._metrics = _client(self._crd_kubeconfig)
+        self._crd_admin = _client(self._crd_kubeconfig)
 
     @property
     def url(self) -> str:
@@ -86,6 +86,18 @@ class Kube:
                 self.apply(document)
         served = connect(self.admin_kubeconfig, timeout_seconds=10)
         wait_until(lambda: _serves(served), 30, "RemediationRequests are not served")
+
+    @contextlib.contextmanager
+    def without_crd(self) -> Iterator[None]:
+        """The cluster as it was before the installation. Every RemediationRequest is gone afterwards."""
+        definition = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd.CRD_NAME}"
+        self._crd_admin.delete(definition).raise_for_status()
+        wait_until(lambda: self._crd_admin.get(definition).status_code == 404, 30, "the CRD is deleted")
+        wait_until(lambda: self.admin.get(f"{RESOURCES}/{crd.PLURAL}").status_code == 404, 30, "nothing is served")
+        try:
+            yield
+        finally:
+            self.prepare()
 
     def apply(self, document: dict[str, Any]) -> None:
         """Create or update one of the kinds in deploy/."""
@@ -169,7 +181,7 @@ class Kube:
 
     def count_applies(self) -> int:
         """Server-side applies of RemediationRequests that the API server has taken so far, by its own metrics."""
-        answer = self._metrics.get("/metrics")
+        answer = self._crd_admin.get("/metrics")
         answer.raise_for_status()
         wanted = ('verb="APPLY"', f'resource="{crd.PLURAL}"', f'group="{crd.GROUP}"', 'subresource=""')
         return sum(
@@ -183,7 +195,7 @@ class Kube:
 
     def close(self) -> None:
         self.admin.close()
-        self._metrics.close()
+        self._crd_admin.close()
 
 
 class ApiServer:

@@ -11,8 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from storms.cluster import Cluster, ClusterError, ClusterUnavailable, Resource, is_local
-from storms.cluster.factory import kubernetes_cluster
+from storms.cluster import Cluster, ClusterError, ClusterUnavailable, Resource, is_local, kubernetes_cluster
 
 TERMINAL = {"Completed", "Failed", "Cancelled"}
 

@@ -1,0 +1,3 @@
+from tests.harness.kube import kube
+
+__all__ = ["kube"]
