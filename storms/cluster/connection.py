@@ -1,6 +1,6 @@
 """HTTP to the API server through the official client: credentials, timeouts, pooling, and errors in our own words.
 
-Only `kubernetes_cluster` and `install` import this module, so that the web process never loads `kubernetes`.
+Only `remote` and `install` import this module, so that the web process never loads `kubernetes`.
 """
 
 import json
@@ -218,9 +218,10 @@ def error_of_status(
         return ResourceExpired(message, reason)
     if code in (400, 413, 422):
         return ManifestRejected(message, reason)
-    # A CRD older than this console, as server-side apply puts it, with a 500 (kube-apiserver 1.36).
-    if "field not declared in schema" in said:
-        return ManifestRejected(f"{message}; the CRD is not this version's: run manage.py install_crd", "UnknownField")
+    # An unknown field or a wrong type, which server-side apply answers with a 500 (1.36). Usually the CRD is older
+    # than this console.
+    if "failed to create typed patch object" in said:
+        return ManifestRejected(f"{message}; is the CRD this version's? run manage.py install_crd", "SchemaMismatch")
     if code == 429 or code >= 500:
         return ClusterUnavailable(message, reason, retry_after=_seconds(retry_after))
     return ClusterError(message, reason)

@@ -24,7 +24,7 @@ def get_cluster() -> Cluster:
 def kubernetes_cluster(kubeconfig: str, *, timeout_seconds: float = 10) -> Cluster:
     """A real cluster through the current context of a kubeconfig, "" for the pod's own service account."""
     from storms.cluster.connection import connect
-    from storms.cluster.kubernetes_cluster import KubernetesCluster
+    from storms.cluster.remote import KubernetesCluster
 
     return KubernetesCluster(connect(kubeconfig, timeout_seconds=timeout_seconds))
 

@@ -55,16 +55,17 @@ RESOURCES = f"/apis/{crd.GROUP}/{crd.VERSION}"
 class Kube:
     """A cluster with the CRD, the RBAC of `deploy/`, and kubeconfigs for both of its accounts.
 
-    `kubeconfig` is the console's own, limited account; `operator_kubeconfig` may also write `status`;
-    `admin_kubeconfig` may do everything. `admin` is an HTTP client with the administrator's rights, for assertions.
+    `kubeconfig` is the console's own, limited account; `operator_kubeconfig` the one that writes `status`;
+    `admin_kubeconfig` may do everything but install CRDs, which `crd_kubeconfig` may. `admin` is an HTTP client with
+    the administrator's rights, for assertions.
     """
 
     def __init__(self, directory: Path, admin_kubeconfig: Path, crd_kubeconfig: Path) -> None:
         self.directory = directory
         self.admin_kubeconfig = str(admin_kubeconfig)
-        self._crd_kubeconfig = str(crd_kubeconfig)
+        self.crd_kubeconfig = str(crd_kubeconfig)
         self.admin = _client(self.admin_kubeconfig)
-        self._crd_admin = _client(self._crd_kubeconfig)
+        self._crd_admin = _client(self.crd_kubeconfig)
 
     @property
     def url(self) -> str:
@@ -80,7 +81,7 @@ class Kube:
 
     def prepare(self) -> None:
         """Install the CRD and the RBAC, as an administrator would."""
-        install_crd(connect(self._crd_kubeconfig, timeout_seconds=10))
+        install_crd(connect(self.crd_kubeconfig, timeout_seconds=10))
         for manifest in SERVICE_ACCOUNTS.values():
             for document in yaml.safe_load_all((PROJECT / "deploy" / manifest).read_text()):
                 self.apply(document)
@@ -192,6 +193,10 @@ class Kube:
 
     def path(self, namespace: str, name: str) -> str:
         return f"{RESOURCES}/namespaces/{namespace}/{crd.PLURAL}/{name}"
+
+    def client(self, kubeconfig: str) -> httpx.Client:
+        """An HTTP client with the rights of an account; the caller closes it."""
+        return _client(kubeconfig)
 
     def close(self) -> None:
         self.admin.close()
