@@ -105,7 +105,8 @@ class Console:
 
     def _require_port(self) -> None:
         """Fail early when the port is taken; a console that was just killed gets some seconds to let go of it."""
-        deadline = time.monotonic() + PORT_WAIT_SECONDS
+        was_killed = (self.data / STACK_FILE).exists()
+        deadline = time.monotonic() + (PORT_WAIT_SECONDS if was_killed else 0)
         while not _can_listen(self.host, self.port):
             if time.monotonic() > deadline or self.stopping.wait(0.2):
                 fail(f"port {self.port} of {self.host} is in use: set PORT to another one")

@@ -22,5 +22,5 @@ def wait_until(condition: Callable[[], T], timeout: float = 10.0, message: str =
         except AssertionError as error:
             reason = f": {error}"
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:g} s: {message or condition!r}{reason}")
+            raise AssertionError(f"not within {timeout:g} s: {message or repr(condition)}{reason}")
         time.sleep(interval)
