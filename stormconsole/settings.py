@@ -102,7 +102,14 @@ CACHES = {
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "capacity": 500, "prefix": "stormconsole"},
+        "CONFIG": {
+            # Reading blocks for five seconds at a time, as long as the client's own default timeout, which would win.
+            "hosts": [
+                {"address": REDIS_URL, "socket_timeout": 15, "socket_connect_timeout": STORE_TIMEOUT_MS / 1000},
+            ],
+            "capacity": 500,
+            "prefix": "stormconsole",
+        },
     }
 }
 CELERY_BROKER_URL = REDIS_URL
