@@ -27,6 +27,7 @@ from storms.admin_base import (
     href,
     labels_line,
     link,
+    plain_link,
     pretty,
 )
 from storms.api_tokens import create_api_token
@@ -215,7 +216,7 @@ class EventInline(ReadOnlyInline):
 @admin.register(Storm)
 class StormAdmin(ReadOnlyAdmin):
     list_display = (
-        "group_title",
+        "shown_title",
         "shown_state",
         "shown_severity",
         "shown_alerts",
@@ -236,7 +237,7 @@ class StormAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    ("group_title", "page"),
+                    ("shown_title", "page"),
                     ("shown_state", "shown_severity"),
                     ("opened_at", "opening_alert", "closed_at", "close_reason"),
                     ("previous", "shown_request"),
@@ -266,7 +267,7 @@ class StormAdmin(ReadOnlyAdmin):
         ),
     )
     readonly_fields = (
-        "group_title",
+        "shown_title",
         "page",
         "shown_state",
         "shown_severity",
@@ -277,6 +278,10 @@ class StormAdmin(ReadOnlyAdmin):
         "shown_severities",
         "shown_group",
     )
+
+    @display(description="Group")
+    def shown_title(self, storm: Storm) -> str:
+        return storm.group_title
 
     @display(description="State", ordering="state", label={"open": "danger", "settled": "warning", "closed": "default"})
     def shown_state(self, storm: Storm) -> str:
@@ -293,7 +298,7 @@ class StormAdmin(ReadOnlyAdmin):
     @display(description="Resource", label=SYNC_COLOURS)
     def shown_request(self, storm: Storm) -> tuple[str, Any] | None:
         request = getattr(storm, "remediation_request", None)
-        return (request.sync_state, link(request, request.sync_state)) if request else None
+        return (request.sync_state, plain_link(request, request.sync_state)) if request else None
 
     @display(description="Page")
     def page(self, storm: Storm) -> str:

@@ -45,10 +45,16 @@ class ReadOnlyInline(SystemWritten, TabularInline):
 
 def link(row: Model | None, text: Any = None) -> SafeString | str:
     """A link to the row's page in the admin; `-` for None."""
-    if row is None:
-        return "-"
-    url = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text or row)
+    return href(admin_url(row), str(text or row)) if row is not None else "-"
+
+
+def plain_link(row: Model, text: str) -> SafeString:
+    """A link in the colour of what is around it, as in a label."""
+    return format_html('<a href="{}">{}</a>', admin_url(row), text)
+
+
+def admin_url(row: Model) -> str:
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def href(url: str, text: str) -> SafeString:

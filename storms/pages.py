@@ -53,7 +53,19 @@ def _section(state: str, title: str, storms: list[dict[str, Any]]) -> dict[str, 
     return {"state": state, "title": title, "storms": storms}
 
 
-BLANK: dict[str, Any] = {"id": "", "url": "", "state": "open", "severity": "info", "remediation_request": None}
+BLANK: dict[str, Any] = {
+    "id": "",
+    "url": "",
+    "group_labels": {},
+    "state": "open",
+    "severity": "info",
+    "alert_count": 0,
+    "firing_count": 0,
+    "opened_at": None,
+    "last_alert_at": None,
+    "closed_at": None,
+    "remediation_request": None,
+}
 """What the row's template is rendered with; the page's script fills in a storm."""
 
 

@@ -76,7 +76,7 @@ def _window_seconds(alert: Alert) -> int | None:
 
 
 def _until(alert: Alert) -> str:
-    return f" until {alert.release_at:%H:%M:%S}" if alert.release_at else ""
+    return f" until {alert.release_at:%H:%M:%S} UTC" if alert.release_at else ""
 
 
 def _afterwards(alert: Alert) -> Step | None:

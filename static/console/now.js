@@ -83,8 +83,10 @@ function setResource(field, request) {
   const name = request ? `${request.namespace}/${request.name}` : "";
   setText(field("resource"), name);
   field("resource").title = name;
-  setText(field("error"), (request?.last_error ?? "").slice(0, 160));
-  field("error").hidden = !request?.last_error;
+  const error = request?.last_error ?? "";
+  setText(field("error"), error);
+  field("error").title = error;
+  field("error").hidden = !error;
 }
 
 function setLabels(link, storm) {
