@@ -171,6 +171,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
+DATETIME_FORMAT = "Y-m-d H:i:s"
 USE_TZ = True
 
 REST_FRAMEWORK = {
@@ -210,6 +211,23 @@ UNFOLD = {
     "SITE_TITLE": "stormconsole",
     "SITE_HEADER": "stormconsole",
     "SITE_URL": "/",
+    "SITE_ICON": lambda request: static("console/favicon.svg"),
+    # The console's own blue (static/console/console.css), from 50 to 950.
+    "COLORS": {
+        "primary": {
+            "50": "#eff4fe",
+            "100": "#dfe8fb",
+            "200": "#c3d4f8",
+            "300": "#9dbbf5",
+            "400": "#8db4ff",
+            "500": "#5c88e0",
+            "600": "#2552b8",
+            "700": "#20469c",
+            "800": "#203c7c",
+            "900": "#1d3264",
+            "950": "#141f3d",
+        }
+    },
     "SHOW_HISTORY": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/favicon.svg")}],
     "SIDEBAR": {
@@ -218,7 +236,12 @@ UNFOLD = {
             {
                 "title": "Storms",
                 "items": [
-                    {"title": "Live console", "icon": "thunderstorm", "link": reverse_lazy("now")},
+                    {
+                        "title": "Live console",
+                        "icon": "thunderstorm",
+                        "link": reverse_lazy("now"),
+                        "active": lambda request: False,  # every address starts with its "/"
+                    },
                     {"title": "Storms", "icon": "cyclone", "link": reverse_lazy("admin:storms_storm_changelist")},
                     {
                         "title": "Alerts",
