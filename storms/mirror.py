@@ -25,7 +25,7 @@ from storms.cluster import (
     get_cluster,
 )
 from storms.models import RemediationRequest
-from storms.remediation import TRUNCATED
+from storms.remediation import CONSOLE_URL, KIND_LABEL, MANAGED_BY, TRUNCATED
 from storms.services import requests as services
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 MAX_DETAIL = 400
 
-ROW_FIELDS = ("id", "name", "namespace", "uid", "resource_version", "generation", "phase", "phase_message", "manifest")
+# Not the manifest, which can have 100 kB and is needed for few events only.
+ROW_FIELDS = ("id", "name", "namespace", "uid", "resource_version", "phase", "phase_message")
 
 
 class Mirror:
@@ -186,6 +187,9 @@ def _take_status(row: RemediationRequest, metadata: dict[str, Any], status: dict
 
 
 def _take_drift(row: RemediationRequest, resource: Resource) -> None:
+    # Most events are the echo of our own applies: told apart without reading the manifest.
+    if not (_other_owners(resource) or _lost_marks(resource)):
+        return
     changed = drift(resource, row.manifest) if row.manifest else []
     if changed:
         services.mirror_drift(rr_id=row.id, detail=", ".join(changed)[:MAX_DETAIL])
@@ -222,6 +226,15 @@ def _other_owners(resource: Resource) -> dict[str, str]:
             for name in fields.get("f:metadata", {}).get(section, {}):
                 owners[f"{section}/{name}"] = entry.get("manager") or "somebody"
     return owners
+
+
+def _lost_marks(resource: Resource) -> bool:
+    """Whether something is gone that every resource of ours has; nobody owns what is not there."""
+    metadata = resource["metadata"]
+    return not (
+        {MANAGED_BY, KIND_LABEL} <= (metadata.get("labels") or {}).keys()
+        and CONSOLE_URL in (metadata.get("annotations") or {})
+    )
 
 
 def _changed(live: Any, applied: Any, path: str) -> list[str]:

@@ -11,8 +11,12 @@ import redis
 from django.conf import settings
 from django.core.cache import caches
 
+from tests.harness.kube import kube
 from tests.harness.stack import Stack
 from tests.plugin import failed
+
+# Here only: imported into two conftests it would be two fixtures, and two API servers.
+__all__ = ["kube"]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import socket
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
 import urllib3
@@ -11,6 +10,7 @@ import urllib3
 from storms.cluster import crd
 from storms.cluster.base import FIELD_MANAGER, Applied, Resource, Resources
 from storms.cluster.connection import Connection, NotFound, error_of_status
+from storms.cluster.errors import ClusterUnavailable
 from storms.cluster.yaml_json import yaml_json
 
 APPLY = "application/apply-patch+yaml"
@@ -117,11 +117,14 @@ class KubernetesCluster:
 
     def _events(self, response: urllib3.BaseHTTPResponse) -> Iterator[tuple[str, Resource]]:
         for line in _lines(response):
-            event: dict[str, Any] = json.loads(line)
-            if event["type"] == "ERROR":
-                status = event["object"]
-                raise error_of_status(int(status.get("code", 500)), status, "a running WATCH", self.label)
-            yield event["type"], event["object"]
+            try:
+                event = json.loads(line)
+                kind, resource = str(event["type"]), event["object"]
+            except (ValueError, LookupError, TypeError) as error:
+                raise ClusterUnavailable(f"{self.label} sent a watch event that is none", "BadAnswer") from error
+            if kind == "ERROR":
+                raise error_of_status(int(resource.get("code", 500)), resource, "a running WATCH", self.label)
+            yield kind, resource
 
 
 def _path(namespace: str, name: str) -> str:

@@ -1,3 +1,0 @@
-from tests.harness.kube import kube
-
-__all__ = ["kube"]
