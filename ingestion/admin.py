@@ -117,15 +117,12 @@ class DeliveryAdmin(ReadOnlyAdmin):
     date_hierarchy = "received_at"
     list_select_related = ("receiver",)
     inlines = (DeadLetterInline,)
-    fields = (
-        ("id", "received_at"),
-        ("shown_receiver", "kind", "remote_addr"),
-        ("shown_status", "body_bytes", "error"),
-        ("received", "shown_unaccounted", "truncated_alerts"),
-        "shown_outcomes",
-        "alerts",
+    fieldsets = (
+        (None, {"fields": ("id", ("received_at", "remote_addr"), ("shown_receiver", "kind"))}),
+        ("Answer", {"fields": (("http_status", "body_bytes"), "error")}),
+        ("Alerts", {"fields": (("received", "unaccounted"), ("shown_outcomes", "truncated_alerts"), "alerts")}),
     )
-    readonly_fields = ("shown_receiver", "shown_status", "shown_outcomes", "shown_unaccounted", "alerts")
+    readonly_fields = ("shown_receiver", "unaccounted", "shown_outcomes", "alerts")
 
     @display(description="Receiver")
     def shown_receiver(self, delivery: Delivery) -> str:
@@ -155,7 +152,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     search_fields = ("error", "pointer", "raw")
     date_hierarchy = "received_at"
     list_select_related = ("receiver", "delivery")
-    fields = (("received_at", "shown_receiver", "shown_delivery"), ("index", "pointer", "error"), "shown_raw")
+    fields = (("received_at", "shown_receiver"), ("shown_delivery", "index"), "pointer", "error", "shown_raw")
     readonly_fields = ("shown_receiver", "shown_delivery", "shown_raw")
 
     @display(description="Receiver")

@@ -118,12 +118,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "stormconsole.",
     "socket_connect_timeout": STORE_TIMEOUT_MS / 1000,
     "socket_timeout": STORE_TIMEOUT_MS / 1000,
-    # A killed worker's message comes back after this time; the sweep has long sent another one by then.
-    "visibility_timeout": 600,
+    # No message is precious here: the rows say what is to do, and the sweep enqueues again what got lost. Kombu's
+    # acknowledgements over Redis would cost three commands a message and, worse, end the worker when the store is
+    # restarted while one is outstanding (restore_unacked on a connection that is gone).
+    "ack_emulation": False,
 }
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "stormconsole"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -171,7 +171,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_I18N = False
-DATETIME_FORMAT = "Y-m-d H:i:s"
+FORMAT_MODULE_PATH = "stormconsole.formats"
 USE_TZ = True
 
 REST_FRAMEWORK = {

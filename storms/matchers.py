@@ -91,7 +91,9 @@ def _end_of_one(text: str, position: int) -> int:
     match = _MATCHER.match(text, position)
     assert match is not None
     end = match.end()
-    separated = end >= len(text) or text[end] == "," or "\n" in text[match.start() : end][-1:] or _newline_before(text, end)
+    separated = (
+        end >= len(text) or text[end] == "," or "\n" in text[match.start() : end][-1:] or _newline_before(text, end)
+    )
     if not separated:
         raise MatcherError(f"expected a comma or a new line before {text[end : end + 40]!r}")
     return end

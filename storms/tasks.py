@@ -93,9 +93,7 @@ def _fall_back(row: RemediationRequest, error: NamespaceMissing) -> None:
     if row.namespace == settings.REMEDIATION_NAMESPACE:
         requests.record_failure(rr_id=row.id, attempts=row.attempts, error=str(error))
         return
-    requests.move_to_namespace(
-        rr_id=row.id, namespace=settings.REMEDIATION_NAMESPACE, origin_namespace=row.namespace
-    )
+    requests.move_to_namespace(rr_id=row.id, namespace=settings.REMEDIATION_NAMESPACE, origin_namespace=row.namespace)
     moved = RemediationRequest.objects.select_related("alert", "storm", "superseded_by").get(id=row.id)
     moved.attempts = row.attempts
     manifest = desired_manifest(moved)

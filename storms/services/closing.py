@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Max
+from django.db.models import Max
 
 from storms import detector, live
 from storms.choices import AlertStatus, CloseReason, EventKind, StormState
 from storms.clock import to_datetime, to_us
-from storms.models import Alert, RemediationRequest, Storm, StormEvent
+from storms.models import Alert, Storm, StormEvent
 from storms.policies import SECOND_US
+from storms.services.requests import mark_storms_due
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +95,6 @@ def _close_row(storm_id: UUID, closed_us: int, reason: str, actor: str) -> bool:
             actor=actor,
             once=EventKind.CLOSED,
         )
-        RemediationRequest.objects.filter(storm_id=storm_id).update(
-            desired_version=F("desired_version") + 1, next_attempt_at=closed_at, enqueued_at=None
-        )
+        mark_storms_due(storm_ids=[storm_id])
     live.publish_storm(Storm.objects.get(id=storm_id))
     return True
-

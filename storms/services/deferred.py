@@ -75,9 +75,7 @@ def _overrule(members: list[_Waiting]) -> None:
 
 
 def _call(key: str, members: list[_Waiting], seen: Seen) -> GroupCall:
-    return GroupCall(
-        key, members[0].policy.rule, uuid4(), [alert.id for alert in members], seen.storms.get(key)
-    )
+    return GroupCall(key, members[0].policy.rule, uuid4(), [alert.id for alert in members], seen.storms.get(key))
 
 
 def _waiting(limit: int) -> list[_Waiting]:

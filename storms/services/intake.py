@@ -187,9 +187,7 @@ def ask_store(calls: list[GroupCall]) -> dict[str, GroupDecision]:
     except StoreUnavailable:
         return {}
     return {
-        call.group_key: reply
-        for call, reply in zip(calls, replies, strict=True)
-        if isinstance(reply, GroupDecision)
+        call.group_key: reply for call, reply in zip(calls, replies, strict=True) if isinstance(reply, GroupDecision)
     }
 
 
@@ -247,7 +245,9 @@ def _record(
 
 
 def _results(episodes: dict[UUID, _Episode], seen: Seen) -> list[Result]:
-    results = [result for id_, episode in episodes.items() for result in _results_of(episode, id_ in seen.episodes, seen)]
+    results = [
+        result for id_, episode in episodes.items() for result in _results_of(episode, id_ in seen.episodes, seen)
+    ]
     for result in results:
         if result.storm is not None:
             result.remediation_request = f"storm-{result.storm}"
@@ -342,4 +342,3 @@ def _correct_repeated(results: list[Result], repeated: set[UUID], episodes: dict
         if result.index in places:
             result.outcome = Outcome.DUPLICATE.value
             result.release_at = None
-

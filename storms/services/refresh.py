@@ -51,10 +51,11 @@ update storms_storm set alert_count = %(alerts)s, firing_count = %(firing)s, res
     last_alert_at = greatest(last_alert_at, %(last)s), refreshed_at = now(), refreshed_xmin = %(xmin)s
 where id = %(storm)s and refreshed_xmin <= %(xmin)s
 """
+# A storm whose request is pending or failed is on its way already; its refresh sees whatever changed until then.
 # Right after a restore from a dump the transaction counter may stand below what the rows say: count those anew too.
 _DIRTY = """
-select s.id from storms_storm s
-where (s.state = 'open' or s.firing_count > 0 or s.closed_at > now() - interval '1 hour')
+select s.id from storms_storm s join storms_remediationrequest r on r.storm_id = s.id
+where r.sync_state in ('applied', 'rejected') and (s.state = 'open' or s.firing_count > 0 or s.closed_at > now() - interval '1 hour')
   and (s.refreshed_xmin > pg_snapshot_xmin(pg_current_snapshot())::text::bigint
        or exists (select 1 from storms_alert a where a.storm_id = s.id and a.changed_xid >= s.refreshed_xmin))
 """

@@ -69,15 +69,20 @@ def take_due(*, limit: int = 500) -> list[UUID]:
 
 
 def mark_storms_due(*, storm_ids: list[UUID]) -> None:
-    """Their alerts changed: the resource is to follow, one second after its last attempt at the earliest."""
+    """Their rows changed: the resource is to follow, one second after its last attempt at the earliest.
+
+    The version rises even while a sync is on its way, which may have read the rows before the change.
+    """
     if not storm_ids:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            update storms_remediationrequest set desired_version = desired_version + 1, sync_state = 'pending',
-                next_attempt_at = coalesce(last_attempt_at + %(interval)s, now()), enqueued_at = null
-            where storm_id = any(%(ids)s) and sync_state in ('applied', 'rejected')
+            update storms_remediationrequest set desired_version = desired_version + 1, enqueued_at = null,
+                sync_state = case when sync_state = 'failed' then 'failed' else 'pending' end,
+                next_attempt_at = case when sync_state = 'failed' then next_attempt_at
+                                       else coalesce(last_attempt_at + %(interval)s, now()) end
+            where storm_id = any(%(ids)s)
             """,
             {"ids": storm_ids, "interval": APPLY_INTERVAL},
         )
@@ -179,9 +184,7 @@ def move_to_namespace(*, rr_id: UUID, namespace: str, origin_namespace: str) -> 
     )
 
 
-def mirror_status(
-    *, rr_id: UUID, uid: str, resource_version: str, generation: int, phase: str, message: str
-) -> None:
+def mirror_status(*, rr_id: UUID, uid: str, resource_version: str, generation: int, phase: str, message: str) -> None:
     """The operator's word, from the watch: mirrored to the row, a changed phase to the storm's timeline."""
     changed = (
         RemediationRequest.objects.filter(id=rr_id)
@@ -235,5 +238,3 @@ def _storm_event(rr_id: UUID, kind: EventKind, message: str, *, once: str | None
 
 def _publish(rr_id: UUID) -> None:
     live.publish_storm(rr_id)
-
-

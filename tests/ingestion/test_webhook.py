@@ -262,7 +262,9 @@ def test_a_webhook_costs_two_queries(console, set_policy):
     set_policy(threshold=1000)
     console.post(payload([alert(namespace="demo")]))
 
-    with CaptureQueriesContext(connection, ) as queries:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
         console.post(payload([alert(namespace="demo") for _ in range(50)]))
 
     assert len(queries) == 2, [query["sql"][:80] for query in queries]
