@@ -238,9 +238,10 @@ class StormAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     ("shown_title", "page"),
-                    ("shown_state", "shown_severity"),
-                    ("opened_at", "opening_alert", "closed_at", "close_reason"),
-                    ("previous", "shown_request"),
+                    ("shown_state", "severity"),
+                    ("opened_at", "opening_alert"),
+                    ("closed_at", "close_reason"),
+                    ("previous", "request_link"),
                 )
             },
         ),
@@ -248,8 +249,8 @@ class StormAdmin(ReadOnlyAdmin):
             "Alerts",
             {
                 "fields": (
-                    ("alert_count", "firing_count", "resolved_count", "last_alert_at"),
-                    "members",
+                    ("members", "last_alert_at"),
+                    ("firing_count", "resolved_count"),
                     ("shown_names", "shown_severities"),
                     "refreshed_at",
                 )
@@ -260,8 +261,10 @@ class StormAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     ("policy", "policy_version"),
-                    ("threshold", "window_seconds", "quiet_seconds", "max_duration_seconds"),
-                    ("shown_group", "group_key"),
+                    ("threshold", "window_seconds"),
+                    ("quiet_seconds", "max_duration_seconds"),
+                    "shown_group",
+                    "group_key",
                 )
             },
         ),
@@ -270,9 +273,8 @@ class StormAdmin(ReadOnlyAdmin):
         "shown_title",
         "page",
         "shown_state",
-        "shown_severity",
         "opening_alert",
-        "shown_request",
+        "request_link",
         "members",
         "shown_names",
         "shown_severities",
@@ -299,6 +301,10 @@ class StormAdmin(ReadOnlyAdmin):
     def shown_request(self, storm: Storm) -> tuple[str, Any] | None:
         request = getattr(storm, "remediation_request", None)
         return (request.sync_state, plain_link(request, request.sync_state)) if request else None
+
+    @display(description="Resource")
+    def request_link(self, storm: Storm) -> str:
+        return link(getattr(storm, "remediation_request", None))
 
     @display(description="Page")
     def page(self, storm: Storm) -> str:
@@ -352,11 +358,12 @@ class AlertAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     ("shown_name", "page"),
-                    ("shown_severity", "shown_status"),
-                    ("namespace", "resource_kind", "resource_name"),
+                    ("severity", "status"),
+                    ("namespace", "shown_resource"),
                     ("starts_at", "ends_at"),
-                    ("received_at", "last_seen_at", "occurrences", "resolutions"),
-                    ("receiver", "source", "shown_delivery"),
+                    ("received_at", "last_seen_at"),
+                    ("occurrences", "resolutions"),
+                    ("receiver", "shown_delivery"),
                 )
             },
         ),
@@ -364,10 +371,12 @@ class AlertAdmin(ReadOnlyAdmin):
             "Decision",
             {
                 "fields": (
-                    ("shown_outcome", "shown_disposition"),
-                    ("policy", "policy_version", "policy_reason"),
-                    ("shown_group", "group_key"),
-                    ("count", "threshold", "decided_at", "release_at"),
+                    ("outcome", "disposition"),
+                    ("policy", "policy_version"),
+                    "policy_reason",
+                    "shown_group",
+                    ("count", "threshold"),
+                    ("decided_at", "release_at"),
                     ("shown_storm", "shown_request"),
                 )
             },
@@ -377,10 +386,7 @@ class AlertAdmin(ReadOnlyAdmin):
     readonly_fields = (
         "shown_name",
         "page",
-        "shown_severity",
-        "shown_status",
-        "shown_outcome",
-        "shown_disposition",
+        "shown_resource",
         "shown_delivery",
         "shown_group",
         "shown_storm",
@@ -413,7 +419,7 @@ class AlertAdmin(ReadOnlyAdmin):
     def shown_storm(self, alert: Alert) -> str:
         return link(alert.storm, alert.storm.group_title) if alert.storm else "-"
 
-    @display(description="Resource")
+    @display(description="RemediationRequest")
     def shown_request(self, alert: Alert) -> str:
         request = getattr(alert, "remediation_request", None)
         return link(request, request.sync_state) if request else "-"
@@ -421,6 +427,10 @@ class AlertAdmin(ReadOnlyAdmin):
     @display(description="Page")
     def page(self, alert: Alert) -> str:
         return href(reverse("alert", args=[alert.pk]), "Why")
+
+    @display(description="Resource")
+    def shown_resource(self, alert: Alert) -> str:
+        return f"{alert.resource_kind}/{alert.resource_name}"
 
     @display(description="First delivery")
     def shown_delivery(self, alert: Alert) -> str:
@@ -455,9 +465,8 @@ class SupersededFilter(admin.SimpleListFilter):
 @admin.register(RemediationRequest)
 class RemediationRequestAdmin(ReadOnlyAdmin):
     list_display = (
-        "name",
+        "short_name",
         "namespace",
-        "kind",
         "shown_sync",
         "shown_phase",
         "shown_version",
@@ -476,8 +485,9 @@ class RemediationRequestAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    ("name", "namespace", "origin_namespace"),
-                    ("kind", "owner", "page"),
+                    "name",
+                    ("namespace", "origin_namespace"),
+                    ("owner", "page"),
                     ("superseded", "created_at"),
                 )
             },
@@ -486,23 +496,31 @@ class RemediationRequestAdmin(ReadOnlyAdmin):
             "Cluster",
             {
                 "fields": (
-                    ("cluster", "shown_sync", "shown_phase"),
-                    ("phase_message", "phase_at"),
-                    ("attempts", "last_attempt_at", "next_attempt_at"),
+                    ("cluster", "sync_state"),
+                    ("phase", "phase_at"),
+                    "phase_message",
+                    ("shown_version", "attempts"),
+                    ("last_attempt_at", "next_attempt_at"),
                     "last_error",
-                    ("desired_version", "applied_version", "applied_at", "apply_count"),
-                    ("uid", "resource_version", "generation"),
+                    ("applied_at", "apply_count"),
+                    ("resource_version", "generation"),
+                    "uid",
                 )
             },
         ),
         ("Manifest as applied last", {"fields": ("manifest_link", "shown_manifest")}),
     )
-    readonly_fields = ("owner", "page", "superseded", "shown_sync", "shown_phase", "manifest_link", "shown_manifest")
+    readonly_fields = ("owner", "page", "superseded", "shown_version", "manifest_link", "shown_manifest")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RemediationRequest]:
         """The list leaves out the manifest, up to half a megabyte a row; `applied_at` says whether there is one."""
         queryset: QuerySet[RemediationRequest] = super().get_queryset(request)
         return queryset.defer("manifest", "superseded_by__manifest").select_related("superseded_by", "storm", "alert")
+
+    @display(description="Name", ordering="name")
+    def short_name(self, request: RemediationRequest) -> str:
+        """The kind and the first eight characters of the id: enough to tell rows apart; the search takes them too."""
+        return f"{request.name[:14]}…"
 
     @display(description="Sync", ordering="sync_state", label=SYNC_COLOURS)
     def shown_sync(self, request: RemediationRequest) -> str:
@@ -518,7 +536,7 @@ class RemediationRequestAdmin(ReadOnlyAdmin):
 
     @display(description="Superseded by")
     def superseded(self, request: RemediationRequest) -> str:
-        return link(request.superseded_by, request.superseded_by.name) if request.superseded_by else "-"
+        return link(request.superseded_by, f"{request.superseded_by.name[:14]}…") if request.superseded_by else "-"
 
     @display(description="Made for")
     def owner(self, request: RemediationRequest) -> str:

@@ -40,6 +40,7 @@ class ReadOnlyAdmin(SystemWritten, ModelAdmin):
 
 class ReadOnlyInline(SystemWritten, TabularInline):
     extra = 0
+    hide_title = True
     show_change_link = False
 
 

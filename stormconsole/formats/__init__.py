@@ -1,0 +1,1 @@
+"""Formats by language, found through the setting FORMAT_MODULE_PATH."""
