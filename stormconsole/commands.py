@@ -11,6 +11,9 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMPONENTS = ("web", "worker", "sweep", "watch")
+STACK_FILE = "stack.json"
+"""In the data directory while a console runs: its address, pids and settings."""
+
 HEARTBEATS = ("worker", "sweep", "watch")
 """The components that the web process only knows by their heartbeats."""
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NoReturn
 
-from stormconsole.embedded import die_with_parent
+from stormconsole.processes import die_with_parent
 
 FIRST_RESTART_SECONDS = 0.5
 LONGEST_RESTART_SECONDS = 15.0

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from stormconsole.embedded import die_with_parent, free_port
+from stormconsole.processes import die_with_parent, free_port
 from tests.harness.http import rfc3339
 from tests.harness.wait import wait_until
 

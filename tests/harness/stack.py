@@ -31,7 +31,8 @@ import psycopg
 from psycopg import sql
 
 from stormconsole.commands import PROJECT, manage
-from stormconsole.embedded import EmbeddedValkey, die_with_parent, free_port
+from stormconsole.embedded import EmbeddedValkey
+from stormconsole.processes import die_with_parent, free_port
 from tests.harness.wait import wait_until
 from tests.plugin import session
 

@@ -15,13 +15,8 @@ import pytest
 import redis
 
 from stormconsole.commands import PROJECT
-from stormconsole.embedded import (
-    DataDirectoryInUseError,
-    EmbeddedPostgres,
-    EmbeddedServerError,
-    EmbeddedValkey,
-    exclusive,
-)
+from stormconsole.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
+from stormconsole.processes import DataDirectoryInUseError, exclusive
 from tests.harness.wait import wait_until
 from tests.plugin import session
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from stormconsole.commands import PROJECT
-from stormconsole.embedded import free_port
+from stormconsole.processes import free_port
 from tests.harness.wait import wait_until
 from tests.plugin import session
 
