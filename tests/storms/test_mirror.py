@@ -108,11 +108,11 @@ def phase(request: RemediationRequest) -> str:
 def test_it_mirrors_the_operators_phase(kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]) -> None:
     mirroring()
     kube.set_status(row.namespace, row.name, "Processing", "restarting pods")
-    wait_until(lambda: phase(row) == "Processing")
-    assert row.phase_message == "restarting pods"
+    wait_until(lambda: events(row))
+    assert (phase(row), row.phase_message) == ("Processing", "restarting pods")
     kube.set_status(row.namespace, row.name, "Completed")
-    wait_until(lambda: phase(row) == "Completed")
-    assert events(row) == ["Phase: Processing (restarting pods)", "Phase: Completed"]
+    wait_until(lambda: events(row) == ["Phase: Processing (restarting pods)", "Phase: Completed"])
+    assert phase(row) == "Completed"
 
 
 def test_it_learns_what_happened_while_it_was_away(
@@ -177,7 +177,7 @@ def test_it_takes_our_own_applies_for_no_drift(
     manifest["metadata"]["name"] = row.name
     kubernetes_cluster(kube.kubeconfig).apply(manifest)
     kube.set_status(row.namespace, row.name, "Processing")
-    wait_until(lambda: phase(row) == "Processing")
+    wait_until(lambda: events(row))
     assert events(row) == ["Phase: Processing"]
 
 
@@ -272,7 +272,7 @@ def test_it_waits_for_credentials_that_cannot_be_read_yet(
     kube.set_status(row.namespace, row.name, "Processing")
     path.write_text(Path(kube.kubeconfig).read_text())
     wait_until(lambda: phase(row) == "Processing")
-    assert mirror._resource_version
+    wait_until(lambda: mirror._resource_version, message="the mirror has listed")
 
 
 def test_it_goes_on_after_the_connection_was_cut(
