@@ -4,16 +4,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from stormconsole.problems import Problem
-from storms.queue import enqueue_sync
-from storms.services.intake import Origin, Result, take_in
-
 from ingestion import receivers
 from ingestion.adapters import alertmanager
 from ingestion.adapters.alertmanager import Batch, PayloadError, Rejected
 from ingestion.ledger import DeliveryRecord, Receipt, http_status
 from ingestion.models import ReceiverKind
 from ingestion.receivers import KnownReceiver
+from stormconsole.problems import Problem
+from storms.queue import enqueue_sync
+from storms.services.intake import Origin, Result, take_in
 
 PARSERS = {ReceiverKind.ALERTMANAGER.value: alertmanager.parse}
 MAX_ERRORS_SHOWN = 20

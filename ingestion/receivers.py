@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from stormconsole.tokens import hash_token
-
 from ingestion.models import Receiver
+from stormconsole.tokens import hash_token
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """Writing receivers. A database trigger tells every web process of a change."""
 
-from stormconsole.tokens import hash_token, new_token
-
 from ingestion.models import Receiver
+from stormconsole.tokens import hash_token, new_token
 
 TOKEN_PREFIX = "scr"  # noqa: S105  (a prefix, not a secret)
 

@@ -1,5 +1,6 @@
 """The webhooks: authenticate, stamp, read, call one service, answer."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -15,12 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from stormconsole.problems import Problem
-
 from ingestion.authentication import ReceiverAuthentication
 from ingestion.ingest import AllRejected, ingest
 from ingestion.ledger import Receipt, record_refusal
 from ingestion.receivers import KnownReceiver
+from stormconsole.problems import Problem
 
 RETRY_AFTER_SECONDS = "5"
 
@@ -39,13 +39,13 @@ class FastJSONRenderer(BaseRenderer):
 class AlwaysJSON(BaseContentNegotiation):
     """A machine gets JSON whatever its Accept header says; it must never be refused a 2xx for that."""
 
-    def select_parser(self, request: Request, parsers: list[BaseParser]) -> BaseParser | None:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         return None
 
     def select_renderer(
-        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        return renderers[0], "application/json"
+        return next(iter(renderers)), "application/json"
 
 
 class WebhookView(APIView):
@@ -67,7 +67,7 @@ class WebhookView(APIView):
         # First of all: this is the time that counts for the alerts.
         self.receipt = Receipt(uuid4(), self.kind, datetime.now(UTC), request.META.get("REMOTE_ADDR") or None)
         # Spares every webhook a `select 1`: a dead connection shows in the look-up, which is repeated on a new one.
-        connection.health_check_done = True
+        connection.health_check_done = True  # type: ignore[attr-defined]
         super().initial(request, *args, **kwargs)
 
     def post(self, request: Request) -> Response:

@@ -5,12 +5,14 @@ to a half of the webhooks that the same views serve through a persistent pool (d
 """
 
 import os
+from typing import cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
 
 from stormconsole.wsgi import application as wsgi_application  # isort: skip  (loads the apps before the imports below)
 
 from a2wsgi import WSGIMiddleware
+from a2wsgi.wsgi_typing import WSGIApp
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
@@ -20,7 +22,7 @@ from storms.routing import websocket_urlpatterns
 
 application = ProtocolTypeRouter(
     {
-        "http": WSGIMiddleware(wsgi_application, workers=settings.WEB_THREADS),
+        "http": WSGIMiddleware(cast("WSGIApp", wsgi_application), workers=settings.WEB_THREADS),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -6,7 +6,8 @@ within `MEMORY_US` gets the same answer again, so a retried request creates noth
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from hashlib import sha1
@@ -74,7 +75,8 @@ class GroupCall:
         return replace(self, recent=recent)
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Answer:
     """The decision on one episode: outcome, position in the window or storm, store time, storm, release time."""
 
     outcome: str
@@ -120,6 +122,7 @@ class _Script:
 _DECIDE = _Script("decide.lua")
 _CLOSE = _Script("close.lua")
 _retry_store_at = 0.0
+_frozen_us: int | None = None
 
 
 Reply = GroupDecision | Cold | StoreUnavailable
@@ -157,6 +160,8 @@ def store_time_us() -> int:
 
     Raises: StoreUnavailable.
     """
+    if _frozen_us is not None:
+        return _frozen_us
     try:
         seconds, microseconds = get_redis_connection("default").time()
     except RedisError as error:
@@ -164,8 +169,20 @@ def store_time_us() -> int:
     return int(seconds) * 1_000_000 + int(microseconds)
 
 
+@contextmanager
+def frozen(us: int) -> Iterator[None]:
+    """Decide with this clock instead of the store's, in this process: for tests and replays."""
+    global _frozen_us
+    before, _frozen_us = _frozen_us, us
+    try:
+        yield
+    finally:
+        _frozen_us = before
+
+
 def _clock(now_us: int | None) -> str:
-    return "" if now_us is None else str(now_us)
+    us = _frozen_us if now_us is None else now_us
+    return "" if us is None else str(us)
 
 
 def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:

@@ -1,8 +1,8 @@
 """Alertmanager's label matchers (pure): parse, compile, match.
 
-The syntax is Alertmanager's (its documentation, "Matcher"): `name = "value"`, with `=`, `!=`, `=~`, `!~`, values quoted
-(with `\\"`, `\\\\`, `\\n`) or bare, several separated by commas or newlines, optionally in braces. Regular expressions are
-anchored and run by RE2 in linear time, so that a hostile pattern cannot hang the ingestion.
+The syntax is Alertmanager's (its documentation, "Matcher"): `name = "value"`, with `=`, `!=`, `=~`, `!~`, values
+quoted (with `\\"`, `\\\\`, `\\n`) or bare, several separated by commas or newlines, optionally in braces. Regular
+expressions are anchored and run by RE2 in linear time, so that a hostile pattern cannot hang the ingestion.
 """
 
 import re
@@ -16,9 +16,10 @@ MAX_MATCHERS = 50
 MAX_PATTERN_LENGTH = 1_000
 _LABEL_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
 _MATCHER = re.compile(
-    rf'\s*(?P<name>{_LABEL_NAME})\s*(?P<op>=~|!~|!=|=)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s",{{}}=!~]*))\s*',
+    rf'(?P<name>{_LABEL_NAME})\s*(?P<op>=~|!~|!=|=)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s",{{}}=!~]*))',
     re.DOTALL,
 )
+_SEPARATOR = re.compile(r"\s*(?:,[\s,]*|\n\s*|\Z)")
 _ESCAPES = {r"\"": '"', r"\\": "\\", r"\n": "\n"}
 
 
@@ -59,48 +60,38 @@ def _pattern(value: str) -> "re2._Regexp":
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
     """The matchers in `text`, in their order; () for an empty text.
 
-    Raises MatcherError with the offending part.
+    Raises: MatcherError with the offending part.
     """
     rest = text.strip()
     if rest.startswith("{") and rest.endswith("}"):
         rest = rest[1:-1]
+    rest = rest.strip(" \t\r\n,")
     found: list[Matcher] = []
-    position = 0
-    while rest[position:].strip(" \t\r\n,"):
-        position += len(rest[position:]) - len(rest[position:].lstrip(" \t\r\n,"))
-        found.append(_parse_one(rest, position))
-        position = _end_of_one(rest, position)
+    while rest:
+        matcher, rest = _take_one(rest)
+        found.append(matcher)
         if len(found) > MAX_MATCHERS:
             raise MatcherError(f"more than {MAX_MATCHERS} matchers")
     return tuple(found)
 
 
-def _parse_one(text: str, position: int) -> Matcher:
-    match = _MATCHER.match(text, position)
+def _take_one(text: str) -> tuple[Matcher, str]:
+    """The first matcher, and what stands behind its separator."""
+    match = _MATCHER.match(text)
     if match is None:
-        part = text[position : position + 40].splitlines()[0]
-        raise MatcherError(f'cannot read {part!r}: write label="value", with =, !=, =~ or !~')
+        raise MatcherError(f'cannot read {_start_of(text)}: write label="value", with =, !=, =~ or !~')
     quoted = match["quoted"]
     value = re.sub(r"\\.", lambda e: _ESCAPES.get(e[0], e[0]), quoted) if quoted is not None else match["bare"]
     if match["op"] in ("=~", "!~"):
         _check_pattern(value)
-    return Matcher(match["name"], match["op"], value)
+    separator = _SEPARATOR.match(text, match.end())
+    if separator is None:
+        raise MatcherError(f"expected a comma or a new line before {_start_of(text[match.end() :].lstrip())}")
+    return Matcher(match["name"], match["op"], value), text[separator.end() :]
 
 
-def _end_of_one(text: str, position: int) -> int:
-    match = _MATCHER.match(text, position)
-    assert match is not None
-    end = match.end()
-    separated = (
-        end >= len(text) or text[end] == "," or "\n" in text[match.start() : end][-1:] or _newline_before(text, end)
-    )
-    if not separated:
-        raise MatcherError(f"expected a comma or a new line before {text[end : end + 40]!r}")
-    return end
-
-
-def _newline_before(text: str, end: int) -> bool:
-    return "\n" in text[len(text[:end].rstrip()) : end]
+def _start_of(text: str) -> str:
+    return repr(text[:40].splitlines()[0])
 
 
 def _check_pattern(value: str) -> None:
@@ -114,6 +105,6 @@ def _check_pattern(value: str) -> None:
 
 
 def specificity(matchers: tuple[Matcher, ...]) -> tuple[int, int]:
-    """How narrowly a policy picks: more `=` first, then more of any kind (`label=""` says little, so it counts as other)."""
+    """How narrowly a policy picks: the number of `=` first, then of all matchers (`label=""` says little: no `=`)."""
     exact = sum(1 for m in matchers if m.op == "=" and m.value)
     return exact, len(matchers)

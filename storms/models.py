@@ -33,6 +33,9 @@ class ConfigGeneration(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True)
     value = models.BigIntegerField()
 
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 class StormPolicy(models.Model):
     """What is a storm, for which alerts."""

@@ -84,8 +84,6 @@ def _apply(row: RemediationRequest, manifest: dict[str, object], digest: str) ->
             uid=applied.uid,
             resource_version=applied.resource_version,
             generation=applied.generation,
-            phase=applied.phase,
-            phase_message=applied.phase_message,
         )
 
 

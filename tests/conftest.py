@@ -13,10 +13,11 @@ from django.core.cache import caches
 
 from tests.harness.kube import kube
 from tests.harness.stack import Stack
+from tests.harness.webhook import clock, console, enqueued, set_policy
 from tests.plugin import failed
 
 # Here only: imported into two conftests it would be two fixtures, and two API servers.
-__all__ = ["kube"]
+__all__ = ["clock", "console", "enqueued", "kube", "set_policy"]
 
 
 @pytest.fixture

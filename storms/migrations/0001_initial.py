@@ -4,14 +4,14 @@ import django.contrib.postgres.fields
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
-import storms.models
-import storms.validators
 from django.conf import settings
 from django.db import migrations, models
 
+import storms.models
+import storms.validators
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -20,260 +20,586 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='ConfigGeneration',
+            name="ConfigGeneration",
             fields=[
-                ('id', models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
-                ('value', models.BigIntegerField()),
+                ("id", models.PositiveSmallIntegerField(primary_key=True, serialize=False)),
+                ("value", models.BigIntegerField()),
             ],
         ),
         migrations.CreateModel(
-            name='ApiToken',
+            name="ApiToken",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(default='api', max_length=100)),
-                ('token_hash', models.CharField(editable=False, max_length=64, unique=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(default="api", max_length=100)),
+                ("token_hash", models.CharField(editable=False, max_length=64, unique=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_tokens",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'API token',
-                'verbose_name_plural': 'API tokens',
-                'ordering': ['-created_at'],
+                "verbose_name": "API token",
+                "verbose_name_plural": "API tokens",
+                "ordering": ["-created_at"],
             },
         ),
         migrations.CreateModel(
-            name='LocalResource',
+            name="LocalResource",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('namespace', models.CharField(max_length=63)),
-                ('name', models.CharField(max_length=253)),
-                ('uid', models.UUIDField()),
-                ('resource_version', models.BigIntegerField()),
-                ('generation', models.BigIntegerField(default=1)),
-                ('body', models.JSONField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("namespace", models.CharField(max_length=63)),
+                ("name", models.CharField(max_length=253)),
+                ("uid", models.UUIDField()),
+                ("resource_version", models.BigIntegerField()),
+                ("generation", models.BigIntegerField(default=1)),
+                ("body", models.JSONField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'ordering': ['namespace', 'name'],
-                'constraints': [models.UniqueConstraint(fields=('namespace', 'name'), name='local_resource_name')],
+                "ordering": ["namespace", "name"],
+                "constraints": [models.UniqueConstraint(fields=("namespace", "name"), name="local_resource_name")],
             },
         ),
         migrations.CreateModel(
-            name='StormPolicy',
+            name="StormPolicy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='Shown with every decision made under this policy.', max_length=100, unique=True)),
-                ('enabled', models.BooleanField(default=True, help_text='A disabled policy gets no alerts.')),
-                ('matchers', models.TextField(blank=True, help_text='Alertmanager\'s syntax, one per line or separated by commas: namespace="payments", severity=~"crit.*", team!="infra". All must match. Empty: every alert.', validators=[storms.validators.validate_matchers])),
-                ('priority', models.IntegerField(default=0, help_text='Among equally specific policies the higher priority wins, then the name.', validators=[django.core.validators.MinValueValidator(-1000), django.core.validators.MaxValueValidator(1000)])),
-                ('group_by', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=128), blank=True, default=storms.models.default_group_by, help_text='Label names, separated by commas. Alerts with the same values are counted together; a missing label is the empty value. Empty: all alerts of the policy are one group.', size=None, validators=[storms.validators.validate_group_by])),
-                ('threshold', models.PositiveIntegerField(default=10, help_text='The alert with which this many distinct new episodes were seen in the window opens the storm.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(100000)])),
-                ('window_seconds', models.PositiveIntegerField(default=60, help_text='Length of the sliding window, in seconds.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(86400)])),
-                ('hold_seconds', models.PositiveIntegerField(default=10, help_text="How long an alert below the threshold waits before it gets a RemediationRequest of its own, in seconds (like Alertmanager's group_wait). 0: at once; it is absorbed if a storm opens later.", validators=[django.core.validators.MaxValueValidator(3600)])),
-                ('quiet_seconds', models.PositiveIntegerField(default=300, help_text='A storm closes when no new alert came for this long, in seconds.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(604800)])),
-                ('max_duration_seconds', models.PositiveIntegerField(default=14400, help_text='A storm closes after this long at the latest, in seconds; if it goes on, a linked one opens.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(2592000)])),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('owner_note', models.TextField(blank=True, help_text='Who owns this policy, and why it is as it is.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "name",
+                    models.CharField(
+                        help_text="Shown with every decision made under this policy.", max_length=100, unique=True
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="A disabled policy gets no alerts.")),
+                (
+                    "matchers",
+                    models.TextField(
+                        blank=True,
+                        help_text='Alertmanager\'s syntax, one per line or separated by commas: namespace="payments", severity=~"crit.*", team!="infra". All must match. Empty: every alert.',
+                        validators=[storms.validators.validate_matchers],
+                    ),
+                ),
+                (
+                    "priority",
+                    models.IntegerField(
+                        default=0,
+                        help_text="Among equally specific policies the higher priority wins, then the name.",
+                        validators=[
+                            django.core.validators.MinValueValidator(-1000),
+                            django.core.validators.MaxValueValidator(1000),
+                        ],
+                    ),
+                ),
+                (
+                    "group_by",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=128),
+                        blank=True,
+                        default=storms.models.default_group_by,
+                        help_text="Label names, separated by commas. Alerts with the same values are counted together; a missing label is the empty value. Empty: all alerts of the policy are one group.",
+                        size=None,
+                        validators=[storms.validators.validate_group_by],
+                    ),
+                ),
+                (
+                    "threshold",
+                    models.PositiveIntegerField(
+                        default=10,
+                        help_text="The alert with which this many distinct new episodes were seen in the window opens the storm.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(100000),
+                        ],
+                    ),
+                ),
+                (
+                    "window_seconds",
+                    models.PositiveIntegerField(
+                        default=60,
+                        help_text="Length of the sliding window, in seconds.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(86400),
+                        ],
+                    ),
+                ),
+                (
+                    "hold_seconds",
+                    models.PositiveIntegerField(
+                        default=10,
+                        help_text="How long an alert below the threshold waits before it gets a RemediationRequest of its own, in seconds (like Alertmanager's group_wait). 0: at once; it is absorbed if a storm opens later.",
+                        validators=[django.core.validators.MaxValueValidator(3600)],
+                    ),
+                ),
+                (
+                    "quiet_seconds",
+                    models.PositiveIntegerField(
+                        default=300,
+                        help_text="A storm closes when no new alert came for this long, in seconds.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(604800),
+                        ],
+                    ),
+                ),
+                (
+                    "max_duration_seconds",
+                    models.PositiveIntegerField(
+                        default=14400,
+                        help_text="A storm closes after this long at the latest, in seconds; if it goes on, a linked one opens.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(2592000),
+                        ],
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("owner_note", models.TextField(blank=True, help_text="Who owns this policy, and why it is as it is.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'verbose_name_plural': 'storm policies',
-                'ordering': ['-priority', 'name'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('threshold__gte', 1)), name='policy_threshold_positive'), models.CheckConstraint(condition=models.Q(('window_seconds__gte', 1)), name='policy_window_positive')],
+                "verbose_name_plural": "storm policies",
+                "ordering": ["-priority", "name"],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("threshold__gte", 1)), name="policy_threshold_positive"),
+                    models.CheckConstraint(
+                        condition=models.Q(("window_seconds__gte", 1)), name="policy_window_positive"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Storm',
+            name="Storm",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('policy_name', models.CharField(max_length=100)),
-                ('policy_version', models.PositiveIntegerField()),
-                ('group_key', models.CharField(max_length=64)),
-                ('group_labels', models.JSONField(default=dict)),
-                ('state', models.CharField(choices=[('open', 'Open'), ('closed', 'Closed')], default='open', max_length=8)),
-                ('threshold', models.PositiveIntegerField()),
-                ('window_seconds', models.PositiveIntegerField()),
-                ('quiet_seconds', models.PositiveIntegerField()),
-                ('max_duration_seconds', models.PositiveIntegerField()),
-                ('opened_at', models.DateTimeField(help_text="The store's clock.")),
-                ('opened_by', models.UUIDField(help_text='The alert that reached the threshold.')),
-                ('closed_at', models.DateTimeField(blank=True, help_text="The store's clock.", null=True)),
-                ('close_reason', models.CharField(blank=True, choices=[('quiet', 'Quiet: no new alert'), ('resolved', 'Every alert resolved'), ('max_duration', 'Maximum duration reached'), ('operator', 'Closed by an operator')], max_length=16)),
-                ('alert_count', models.PositiveIntegerField(default=0)),
-                ('firing_count', models.PositiveIntegerField(default=0)),
-                ('resolved_count', models.PositiveIntegerField(default=0)),
-                ('severity', models.CharField(choices=[('critical', 'Critical'), ('warning', 'Warning'), ('info', 'Info')], default='info', max_length=8)),
-                ('severity_counts', models.JSONField(default=dict)),
-                ('alert_names', models.JSONField(default=list, help_text='[{name, count}], most frequent first.')),
-                ('last_alert_at', models.DateTimeField()),
-                ('refreshed_at', models.DateTimeField(blank=True, null=True)),
-                ('refreshed_xmin', models.BigIntegerField(default=0, help_text='Every change by a transaction below this one was counted (see services.refresh).')),
-                ('previous', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='continued_by', to='storms.storm')),
-                ('policy', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='storms', to='storms.stormpolicy')),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("policy_name", models.CharField(max_length=100)),
+                ("policy_version", models.PositiveIntegerField()),
+                ("group_key", models.CharField(max_length=64)),
+                ("group_labels", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(choices=[("open", "Open"), ("closed", "Closed")], default="open", max_length=8),
+                ),
+                ("threshold", models.PositiveIntegerField()),
+                ("window_seconds", models.PositiveIntegerField()),
+                ("quiet_seconds", models.PositiveIntegerField()),
+                ("max_duration_seconds", models.PositiveIntegerField()),
+                ("opened_at", models.DateTimeField(help_text="The store's clock.")),
+                ("opened_by", models.UUIDField(help_text="The alert that reached the threshold.")),
+                ("closed_at", models.DateTimeField(blank=True, help_text="The store's clock.", null=True)),
+                (
+                    "close_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("quiet", "Quiet: no new alert"),
+                            ("resolved", "Every alert resolved"),
+                            ("max_duration", "Maximum duration reached"),
+                            ("operator", "Closed by an operator"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("alert_count", models.PositiveIntegerField(default=0)),
+                ("firing_count", models.PositiveIntegerField(default=0)),
+                ("resolved_count", models.PositiveIntegerField(default=0)),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("critical", "Critical"), ("warning", "Warning"), ("info", "Info")],
+                        default="info",
+                        max_length=8,
+                    ),
+                ),
+                ("severity_counts", models.JSONField(default=dict)),
+                ("alert_names", models.JSONField(default=list, help_text="[{name, count}], most frequent first.")),
+                ("last_alert_at", models.DateTimeField()),
+                ("refreshed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "refreshed_xmin",
+                    models.BigIntegerField(
+                        default=0,
+                        help_text="Every change by a transaction below this one was counted (see services.refresh).",
+                    ),
+                ),
+                (
+                    "previous",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="continued_by",
+                        to="storms.storm",
+                    ),
+                ),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="storms",
+                        to="storms.stormpolicy",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-opened_at', '-id'],
+                "ordering": ["-opened_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Alert',
+            name="Alert",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('fingerprint', models.CharField(help_text='SHA-256 of the labels, hex.', max_length=64)),
-                ('starts_at', models.DateTimeField()),
-                ('ends_at', models.DateTimeField(blank=True, null=True)),
-                ('status', models.CharField(choices=[('firing', 'Firing'), ('resolved', 'Resolved')], max_length=8)),
-                ('outcome', models.CharField(choices=[('storm_opened', 'Storm opened'), ('individual', 'Individual'), ('aggregated', 'Aggregated'), ('held', 'Held'), ('duplicate', 'Duplicate'), ('resolved', 'Resolved'), ('silenced', 'Silenced'), ('deferred', 'Deferred'), ('rejected', 'Rejected')], help_text='What was answered when it came in.', max_length=16)),
-                ('disposition', models.CharField(choices=[('deferred', 'Deferred: waits for the store'), ('held', 'Held: waits for a storm or its release'), ('member', 'Member of a storm'), ('individual', 'Has its own RemediationRequest'), ('resolved_while_held', 'Resolved while held: nothing was made'), ('resolved_unseen', 'Resolved, never seen firing'), ('silenced', 'Silenced')], max_length=20)),
-                ('alertname', models.CharField(blank=True, max_length=512)),
-                ('namespace', models.CharField(blank=True, max_length=512)),
-                ('severity', models.CharField(choices=[('critical', 'Critical'), ('warning', 'Warning'), ('info', 'Info')], max_length=8)),
-                ('resource_kind', models.CharField(max_length=64)),
-                ('resource_name', models.CharField(max_length=512)),
-                ('labels', models.JSONField()),
-                ('annotations', models.JSONField(default=dict)),
-                ('generator_url', models.TextField(blank=True)),
-                ('receiver', models.CharField(help_text='Name of the receiver that saw it first.', max_length=100)),
-                ('source', models.CharField(help_text='Kind of that receiver.', max_length=32)),
-                ('delivery_id', models.UUIDField(help_text='The delivery that brought it first.')),
-                ('received_at', models.DateTimeField()),
-                ('last_seen_at', models.DateTimeField()),
-                ('occurrences', models.PositiveIntegerField(default=0, help_text='How often it was received firing.')),
-                ('resolutions', models.PositiveIntegerField(default=0, help_text='How often its resolution was received.')),
-                ('policy_version', models.PositiveIntegerField(default=0)),
-                ('policy_reason', models.CharField(blank=True, max_length=300)),
-                ('group_key', models.CharField(max_length=64)),
-                ('group_labels', models.JSONField(default=dict)),
-                ('decided_at', models.DateTimeField(blank=True, help_text="The store's clock at the decision.", null=True)),
-                ('count', models.PositiveIntegerField(blank=True, help_text='Episodes in the window, this one included.', null=True)),
-                ('threshold', models.PositiveIntegerField(blank=True, null=True)),
-                ('release_at', models.DateTimeField(blank=True, null=True)),
-                ('changed_xid', models.BigIntegerField(default=0, help_text="The transaction that last changed what a storm's resource says of it.")),
-                ('storm', models.ForeignKey(blank=True, db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='alerts', to='storms.storm')),
-                ('policy', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='storms.stormpolicy')),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("fingerprint", models.CharField(help_text="SHA-256 of the labels, hex.", max_length=64)),
+                ("starts_at", models.DateTimeField()),
+                ("ends_at", models.DateTimeField(blank=True, null=True)),
+                ("status", models.CharField(choices=[("firing", "Firing"), ("resolved", "Resolved")], max_length=8)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("storm_opened", "Storm opened"),
+                            ("individual", "Individual"),
+                            ("aggregated", "Aggregated"),
+                            ("held", "Held"),
+                            ("duplicate", "Duplicate"),
+                            ("resolved", "Resolved"),
+                            ("silenced", "Silenced"),
+                            ("deferred", "Deferred"),
+                            ("rejected", "Rejected"),
+                        ],
+                        help_text="What was answered when it came in.",
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "disposition",
+                    models.CharField(
+                        choices=[
+                            ("deferred", "Deferred: waits for the store"),
+                            ("held", "Held: waits for a storm or its release"),
+                            ("member", "Member of a storm"),
+                            ("individual", "Has its own RemediationRequest"),
+                            ("resolved_while_held", "Resolved while held: nothing was made"),
+                            ("resolved_unseen", "Resolved, never seen firing"),
+                            ("silenced", "Silenced"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("alertname", models.CharField(blank=True, max_length=512)),
+                ("namespace", models.CharField(blank=True, max_length=512)),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("critical", "Critical"), ("warning", "Warning"), ("info", "Info")], max_length=8
+                    ),
+                ),
+                ("resource_kind", models.CharField(max_length=64)),
+                ("resource_name", models.CharField(max_length=512)),
+                ("labels", models.JSONField()),
+                ("annotations", models.JSONField(default=dict)),
+                ("generator_url", models.TextField(blank=True)),
+                ("receiver", models.CharField(help_text="Name of the receiver that saw it first.", max_length=100)),
+                ("source", models.CharField(help_text="Kind of that receiver.", max_length=32)),
+                ("delivery_id", models.UUIDField(help_text="The delivery that brought it first.")),
+                ("received_at", models.DateTimeField()),
+                ("last_seen_at", models.DateTimeField()),
+                ("occurrences", models.PositiveIntegerField(default=0, help_text="How often it was received firing.")),
+                (
+                    "resolutions",
+                    models.PositiveIntegerField(default=0, help_text="How often its resolution was received."),
+                ),
+                ("policy_version", models.PositiveIntegerField(default=0)),
+                ("policy_reason", models.CharField(blank=True, max_length=300)),
+                ("group_key", models.CharField(max_length=64)),
+                ("group_labels", models.JSONField(default=dict)),
+                (
+                    "decided_at",
+                    models.DateTimeField(blank=True, help_text="The store's clock at the decision.", null=True),
+                ),
+                (
+                    "count",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Episodes in the window, this one included.", null=True
+                    ),
+                ),
+                ("threshold", models.PositiveIntegerField(blank=True, null=True)),
+                ("release_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "changed_xid",
+                    models.BigIntegerField(
+                        default=0, help_text="The transaction that last changed what a storm's resource says of it."
+                    ),
+                ),
+                (
+                    "storm",
+                    models.ForeignKey(
+                        blank=True,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="alerts",
+                        to="storms.storm",
+                    ),
+                ),
+                (
+                    "policy",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="storms.stormpolicy",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-received_at', '-id'],
+                "ordering": ["-received_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='RemediationRequest',
+            name="RemediationRequest",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('alert', 'Alert'), ('storm', 'Storm')], max_length=8)),
-                ('name', models.CharField(max_length=63, unique=True)),
-                ('namespace', models.CharField(max_length=63)),
-                ('origin_namespace', models.CharField(blank=True, help_text="The alert's own, where it differs.", max_length=512)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('desired_version', models.PositiveIntegerField(default=1)),
-                ('applied_version', models.PositiveIntegerField(default=0)),
-                ('rejected_version', models.PositiveIntegerField(default=0, help_text='The cluster refused this version as wrong.')),
-                ('sync_state', models.CharField(choices=[('pending', 'Pending'), ('applied', 'Applied'), ('failed', 'Failed, will be retried'), ('rejected', 'Rejected by the cluster'), ('skipped', 'Skipped: absorbed before it was made')], default='pending', max_length=8)),
-                ('attempts', models.PositiveIntegerField(default=0, help_text='Since the last success.')),
-                ('last_attempt_at', models.DateTimeField(blank=True, null=True)),
-                ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
-                ('enqueued_at', models.DateTimeField(blank=True, null=True)),
-                ('last_error', models.TextField(blank=True)),
-                ('applied_at', models.DateTimeField(blank=True, null=True)),
-                ('applied_hash', models.CharField(blank=True, max_length=64)),
-                ('apply_count', models.PositiveIntegerField(default=0, help_text='Applies that reached the cluster.')),
-                ('manifest', models.JSONField(blank=True, help_text='As applied last.', null=True)),
-                ('cluster', models.CharField(blank=True, help_text="`local`, or the API server's address.", max_length=200)),
-                ('uid', models.CharField(blank=True, max_length=64)),
-                ('resource_version', models.CharField(blank=True, max_length=64)),
-                ('generation', models.BigIntegerField(default=0)),
-                ('phase', models.CharField(blank=True, max_length=32)),
-                ('phase_message', models.TextField(blank=True)),
-                ('phase_at', models.DateTimeField(blank=True, null=True)),
-                ('alert', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='remediation_request', to='storms.alert')),
-                ('superseded_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='supersedes', to='storms.remediationrequest')),
-                ('storm', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='remediation_request', to='storms.storm')),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("kind", models.CharField(choices=[("alert", "Alert"), ("storm", "Storm")], max_length=8)),
+                ("name", models.CharField(max_length=63, unique=True)),
+                ("namespace", models.CharField(max_length=63)),
+                (
+                    "origin_namespace",
+                    models.CharField(blank=True, help_text="The alert's own, where it differs.", max_length=512),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("desired_version", models.PositiveIntegerField(default=1)),
+                ("applied_version", models.PositiveIntegerField(default=0)),
+                (
+                    "rejected_version",
+                    models.PositiveIntegerField(default=0, help_text="The cluster refused this version as wrong."),
+                ),
+                (
+                    "sync_state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("applied", "Applied"),
+                            ("failed", "Failed, will be retried"),
+                            ("rejected", "Rejected by the cluster"),
+                            ("skipped", "Skipped: absorbed before it was made"),
+                        ],
+                        default="pending",
+                        max_length=8,
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, help_text="Since the last success.")),
+                ("last_attempt_at", models.DateTimeField(blank=True, null=True)),
+                ("next_attempt_at", models.DateTimeField(blank=True, null=True)),
+                ("enqueued_at", models.DateTimeField(blank=True, null=True)),
+                ("last_error", models.TextField(blank=True)),
+                ("applied_at", models.DateTimeField(blank=True, null=True)),
+                ("applied_hash", models.CharField(blank=True, max_length=64)),
+                ("apply_count", models.PositiveIntegerField(default=0, help_text="Applies that reached the cluster.")),
+                ("manifest", models.JSONField(blank=True, help_text="As applied last.", null=True)),
+                (
+                    "cluster",
+                    models.CharField(blank=True, help_text="`local`, or the API server's address.", max_length=200),
+                ),
+                ("uid", models.CharField(blank=True, max_length=64)),
+                ("resource_version", models.CharField(blank=True, max_length=64)),
+                ("generation", models.BigIntegerField(default=0)),
+                ("phase", models.CharField(blank=True, max_length=32)),
+                ("phase_message", models.TextField(blank=True)),
+                ("phase_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "alert",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="remediation_request",
+                        to="storms.alert",
+                    ),
+                ),
+                (
+                    "superseded_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="supersedes",
+                        to="storms.remediationrequest",
+                    ),
+                ),
+                (
+                    "storm",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="remediation_request",
+                        to="storms.storm",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
-                'indexes': [models.Index(fields=['-created_at', '-id'], name='storms_reme_created_e2eda6_idx'), models.Index(condition=models.Q(('sync_state__in', ['pending', 'failed'])), fields=['next_attempt_at'], name='request_due')],
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('alert__isnull', False), ('kind', 'alert'), ('storm__isnull', True)), models.Q(('alert__isnull', True), ('kind', 'storm'), ('storm__isnull', False)), _connector='OR'), name='request_of_alert_or_storm')],
+                "ordering": ["-created_at", "-id"],
+                "indexes": [
+                    models.Index(fields=["-created_at", "-id"], name="storms_reme_created_e2eda6_idx"),
+                    models.Index(
+                        condition=models.Q(("sync_state__in", ["pending", "failed"])),
+                        fields=["next_attempt_at"],
+                        name="request_due",
+                    ),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("alert__isnull", False), ("kind", "alert"), ("storm__isnull", True)),
+                            models.Q(("alert__isnull", True), ("kind", "storm"), ("storm__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="request_of_alert_or_storm",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='StormEvent',
+            name="StormEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('opened', 'Opened'), ('applied', 'RemediationRequest applied'), ('sync_failed', 'Sync failed'), ('severity_raised', 'Severity raised'), ('phase_changed', 'Phase changed'), ('drift', 'Drift corrected'), ('closed', 'Closed'), ('settled', 'Last alert resolved')], max_length=20)),
-                ('at', models.DateTimeField()),
-                ('message', models.CharField(max_length=500)),
-                ('detail', models.JSONField(blank=True, default=dict)),
-                ('actor', models.CharField(blank=True, help_text="A person's name; empty: the console.", max_length=150)),
-                ('once', models.CharField(blank=True, editable=False, max_length=64, null=True)),
-                ('storm', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='storms.storm')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("opened", "Opened"),
+                            ("applied", "RemediationRequest applied"),
+                            ("sync_failed", "Sync failed"),
+                            ("severity_raised", "Severity raised"),
+                            ("phase_changed", "Phase changed"),
+                            ("drift", "Drift corrected"),
+                            ("closed", "Closed"),
+                            ("settled", "Last alert resolved"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("message", models.CharField(max_length=500)),
+                ("detail", models.JSONField(blank=True, default=dict)),
+                (
+                    "actor",
+                    models.CharField(blank=True, help_text="A person's name; empty: the console.", max_length=150),
+                ),
+                ("once", models.CharField(blank=True, editable=False, max_length=64, null=True)),
+                (
+                    "storm",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="storms.storm"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['at', 'id'],
-                'indexes': [models.Index(fields=['storm', 'at'], name='storms_stor_storm_i_fa3b68_idx')],
-                'constraints': [models.UniqueConstraint(fields=('storm', 'once'), name='event_once_per_storm')],
+                "ordering": ["at", "id"],
+                "indexes": [models.Index(fields=["storm", "at"], name="storms_stor_storm_i_fa3b68_idx")],
+                "constraints": [models.UniqueConstraint(fields=("storm", "once"), name="event_once_per_storm")],
             },
         ),
         migrations.AddIndex(
-            model_name='storm',
-            index=models.Index(fields=['-opened_at', '-id'], name='storms_stor_opened__9d8d18_idx'),
+            model_name="storm",
+            index=models.Index(fields=["-opened_at", "-id"], name="storms_stor_opened__9d8d18_idx"),
         ),
         migrations.AddIndex(
-            model_name='storm',
-            index=models.Index(fields=['group_key', '-opened_at'], name='storms_stor_group_k_092153_idx'),
+            model_name="storm",
+            index=models.Index(fields=["group_key", "-opened_at"], name="storms_stor_group_k_092153_idx"),
         ),
         migrations.AddIndex(
-            model_name='storm',
-            index=models.Index(condition=models.Q(('state', 'open'), ('firing_count__gt', 0), _connector='OR'), fields=['id'], name='storm_live'),
+            model_name="storm",
+            index=models.Index(
+                condition=models.Q(("state", "open"), ("firing_count__gt", 0), _connector="OR"),
+                fields=["id"],
+                name="storm_live",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='storm',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'open')), fields=('group_key',), name='one_open_storm_per_group'),
+            model_name="storm",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "open")), fields=("group_key",), name="one_open_storm_per_group"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='storm',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed_at__isnull', True), ('state', 'open')), models.Q(('closed_at__isnull', False), ('state', 'closed')), _connector='OR'), name='storm_closed_at_when_closed'),
+            model_name="storm",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("closed_at__isnull", True), ("state", "open")),
+                    models.Q(("closed_at__isnull", False), ("state", "closed")),
+                    _connector="OR",
+                ),
+                name="storm_closed_at_when_closed",
+            ),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(fields=['-received_at', '-id'], name='storms_aler_receive_c6f8f2_idx'),
+            model_name="alert",
+            index=models.Index(fields=["-received_at", "-id"], name="storms_aler_receive_c6f8f2_idx"),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(condition=models.Q(('storm__isnull', False)), fields=['storm', 'changed_xid'], name='alert_storm'),
+            model_name="alert",
+            index=models.Index(
+                condition=models.Q(("storm__isnull", False)), fields=["storm", "changed_xid"], name="alert_storm"
+            ),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(condition=models.Q(('disposition', 'held')), fields=['release_at'], name='alert_held'),
+            model_name="alert",
+            index=models.Index(condition=models.Q(("disposition", "held")), fields=["release_at"], name="alert_held"),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(condition=models.Q(('disposition', 'deferred')), fields=['received_at'], name='alert_deferred'),
+            model_name="alert",
+            index=models.Index(
+                condition=models.Q(("disposition", "deferred")), fields=["received_at"], name="alert_deferred"
+            ),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(condition=models.Q(('decided_at__isnull', False), ('storm__isnull', True)), fields=['group_key', 'decided_at'], name='alert_window'),
+            model_name="alert",
+            index=models.Index(
+                condition=models.Q(("decided_at__isnull", False), ("storm__isnull", True)),
+                fields=["group_key", "decided_at"],
+                name="alert_window",
+            ),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(fields=['alertname'], name='storms_aler_alertna_145091_idx'),
+            model_name="alert",
+            index=models.Index(fields=["alertname"], name="storms_aler_alertna_145091_idx"),
         ),
         migrations.AddIndex(
-            model_name='alert',
-            index=models.Index(fields=['namespace'], name='storms_aler_namespa_aa3e72_idx'),
+            model_name="alert",
+            index=models.Index(fields=["namespace"], name="storms_aler_namespa_aa3e72_idx"),
         ),
         migrations.AddConstraint(
-            model_name='alert',
-            constraint=models.UniqueConstraint(fields=('fingerprint', 'starts_at'), name='one_row_per_episode'),
+            model_name="alert",
+            constraint=models.UniqueConstraint(fields=("fingerprint", "starts_at"), name="one_row_per_episode"),
         ),
         migrations.AddConstraint(
-            model_name='alert',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('disposition', 'member'), _negated=True), ('storm__isnull', False), _connector='OR'), name='member_has_storm'),
+            model_name="alert",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("disposition", "member"), _negated=True), ("storm__isnull", False), _connector="OR"
+                ),
+                name="member_has_storm",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='alert',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('disposition', 'held'), _negated=True), ('release_at__isnull', False), _connector='OR'), name='held_has_release'),
+            model_name="alert",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("disposition", "held"), _negated=True), ("release_at__isnull", False), _connector="OR"
+                ),
+                name="held_has_release",
+            ),
         ),
     ]

@@ -269,8 +269,10 @@ def _results_of(episode: _Episode, known: bool, seen: Seen) -> list[Result]:
                     result.remediation_request = f"alert-{alert.id}"
                 result.release_at = to_datetime(answer.release_us) if answer.release_us is not None else None
         results.append(result)
-    for index in episode.resolved_at:
-        results.append(Result(index, alert.fingerprint, Outcome.RESOLVED.value, episode.group_labels, storm=storm))
+    results += [
+        Result(index, alert.fingerprint, Outcome.RESOLVED.value, episode.group_labels, storm=storm)
+        for index in episode.resolved_at
+    ]
     return results
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -55,17 +56,18 @@ select id, state, closed_at from storms_storm where id = %(id)s or (group_key = 
 """
 _INSERT_REQUEST = """
 insert into storms_remediationrequest (id, kind, storm_id, name, namespace, origin_namespace, created_at,
-    desired_version, applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error, applied_hash, apply_count,
-    cluster, uid, resource_version, generation, phase, phase_message)
+    desired_version, applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error,
+    applied_hash, apply_count, cluster, uid, resource_version, generation, phase, phase_message)
 values (%(id)s, 'storm', %(id)s, %(name)s, %(namespace)s, %(origin)s, now(), 1, 0, 0, 'pending', 0, now(), '', '', 0,
     '', '', '', 0, '', '')
 on conflict (id) do nothing
 """
 _INSERT_ALERT_REQUESTS = """
 insert into storms_remediationrequest (id, kind, alert_id, name, namespace, origin_namespace, created_at,
-    desired_version, applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error, applied_hash, apply_count,
-    cluster, uid, resource_version, generation, phase, phase_message)
-select t.id, 'alert', t.id, 'alert-' || t.id, t.namespace, t.origin, now(), 1, 0, 0, 'pending', 0, now(), '', '', 0,
+    desired_version, applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error,
+    applied_hash, apply_count, cluster, uid, resource_version, generation, phase, phase_message)
+select t.id, 'alert', t.id, 'alert-' || t.id, t.namespace, t.origin, now(),
+    1, 0, 0, 'pending', 0, now(), '', '', 0,
     '', '', '', 0, '', ''
 from unnest(%(ids)s::uuid[], %(namespaces)s::text[], %(origins)s::text[]) as t(id, namespace, origin)
 on conflict (id) do nothing
@@ -127,7 +129,7 @@ def ensure_storm(opening: Opening) -> None:
         )
 
 
-def _storm_values(opening: Opening) -> dict[str, object]:
+def _storm_values(opening: Opening) -> dict[str, Any]:
     decision, policy = opening.decision, opening.policy
     return {
         "id": decision.storm_id,

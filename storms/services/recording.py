@@ -105,7 +105,7 @@ with {{companion}} incoming as (
         and s.changed_xid = pg_current_xact_id()::text::bigint
 )
 select id from saved where repeated
-""".format(
+""".format(  # noqa: S608  (column names only)
     arrays=", ".join(f"%({name})s::{kind}[]" for name, kind in _COLUMNS.items()),
     names=", ".join(_COLUMNS),
     values=", ".join(

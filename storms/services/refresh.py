@@ -6,6 +6,7 @@ change of an alert leaves its transaction's id in `changed_xid`, and a refresh l
 therefore has `changed_xid >= refreshed_xmin`, whenever it commits.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,6 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
 from storms import live
 from storms.choices import CloseReason, EventKind, Severity
@@ -43,7 +43,8 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
         select alertname, n from names order by n desc, alertname limit %(names)s) t),
     (select count(*) from names), (select count(*) from resources),
     (select json_agg(json_build_array(namespace, resource_kind, resource_name, alertname, firing)) from (
-        select * from resources order by first, namespace, resource_kind, resource_name, alertname limit %(affected)s) t)
+        select * from resources order by first, namespace, resource_kind, resource_name, alertname
+        limit %(affected)s) t)
 """
 _WRITE = """
 update storms_storm set alert_count = %(alerts)s, firing_count = %(firing)s, resolved_count = %(alerts)s - %(firing)s,
@@ -55,7 +56,8 @@ where id = %(storm)s and refreshed_xmin <= %(xmin)s
 # Right after a restore from a dump the transaction counter may stand below what the rows say: count those anew too.
 _DIRTY = """
 select s.id from storms_storm s join storms_remediationrequest r on r.storm_id = s.id
-where r.sync_state in ('applied', 'rejected') and (s.state = 'open' or s.firing_count > 0 or s.closed_at > now() - interval '1 hour')
+where r.sync_state in ('applied', 'rejected')
+  and (s.state = 'open' or s.firing_count > 0 or s.closed_at > now() - interval '1 hour')
   and (s.refreshed_xmin > pg_snapshot_xmin(pg_current_snapshot())::text::bigint
        or exists (select 1 from storms_alert a where a.storm_id = s.id and a.changed_xid >= s.refreshed_xmin))
 """
@@ -127,6 +129,7 @@ def _count(storm_id: UUID) -> _Counted | None:
 
 
 def _write(storm_id: UUID, counted: _Counted, severity: str) -> None:
+    names = [{"name": name, "count": count} for name, count in counted.names]
     with connection.cursor() as cursor:
         cursor.execute(
             _WRITE,
@@ -135,8 +138,8 @@ def _write(storm_id: UUID, counted: _Counted, severity: str) -> None:
                 "alerts": counted.alerts,
                 "firing": counted.firing,
                 "severity": severity,
-                "severities": Jsonb(counted.severities),
-                "names": Jsonb([{"name": name, "count": count} for name, count in counted.names]),
+                "severities": json.dumps(counted.severities),
+                "names": json.dumps(names),
                 "last": counted.last_decided,
                 "xmin": counted.xmin,
             },

@@ -1,4 +1,4 @@
-"""Releasing held alerts: each goes into its storm or gets a RemediationRequest of its own, within a second of its time."""
+"""Releasing held alerts: each goes into its storm or gets a RemediationRequest of its own, a second late at most."""
 
 from datetime import datetime
 from uuid import UUID

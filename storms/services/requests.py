@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -25,7 +25,7 @@ LONGEST_BACKOFF_SECONDS = 60.0
 _CLAIM = """
 update storms_remediationrequest set last_attempt_at = now(), attempts = attempts + 1
 where id = %(id)s and sync_state <> 'skipped'
-  and (last_attempt_at is null or last_attempt_at <= now() - %(interval)s)
+  and (last_attempt_at is null or last_attempt_at <= now() - %(interval)s * interval '1 second')
   and (kind = 'storm' or desired_version > applied_version)
   and (sync_state <> 'failed' or next_attempt_at <= now())
   and (sync_state <> 'rejected' or desired_version > rejected_version)
@@ -38,7 +38,7 @@ def claim(*, rr_id: UUID) -> RemediationRequest | None:
     The conditional update is the lock: of several callers one updates the row, the others see `last_attempt_at`.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, {"id": rr_id, "interval": APPLY_INTERVAL})
+        cursor.execute(_CLAIM, {"id": rr_id, "interval": APPLY_INTERVAL.total_seconds()})
         if not cursor.rowcount:
             return None
     return (
@@ -81,10 +81,10 @@ def mark_storms_due(*, storm_ids: list[UUID]) -> None:
             update storms_remediationrequest set desired_version = desired_version + 1, enqueued_at = null,
                 sync_state = case when sync_state = 'failed' then 'failed' else 'pending' end,
                 next_attempt_at = case when sync_state = 'failed' then next_attempt_at
-                                       else coalesce(last_attempt_at + %(interval)s, now()) end
+                                       else coalesce(last_attempt_at + %(interval)s * interval '1 second', now()) end
             where storm_id = any(%(ids)s)
             """,
-            {"ids": storm_ids, "interval": APPLY_INTERVAL},
+            {"ids": storm_ids, "interval": APPLY_INTERVAL.total_seconds()},
         )
 
 
@@ -98,12 +98,15 @@ def record_applied(
     uid: str,
     resource_version: str,
     generation: int,
-    phase: str,
-    phase_message: str,
 ) -> None:
-    """The cluster holds what the rows said at `version`; a change since then keeps the row pending."""
+    """The cluster holds what the rows said at `version`; a change since then keeps the row pending.
+
+    The operator's phase is not taken from the answer: the watch may have mirrored a newer one already. Only a new
+    object (another uid) starts without one.
+    """
     first = RemediationRequest.objects.filter(id=rr_id, applied_at__isnull=True).exists()
     now = timezone.now()
+    RemediationRequest.objects.filter(id=rr_id).exclude(uid=uid).update(phase="", phase_message="", phase_at=None)
     RemediationRequest.objects.filter(id=rr_id).update(
         applied_at=now,
         manifest=manifest,
@@ -114,8 +117,6 @@ def record_applied(
         uid=uid,
         resource_version=resource_version,
         generation=generation,
-        phase=phase,
-        phase_message=phase_message,
     )
     _settle_version(rr_id, version)
     if first:
@@ -134,11 +135,12 @@ def _settle_version(rr_id: UUID, version: int) -> None:
             """
             update storms_remediationrequest set applied_version = greatest(applied_version, %(version)s),
                 sync_state = case when desired_version > %(version)s then 'pending' else 'applied' end,
-                next_attempt_at = case when desired_version > %(version)s then last_attempt_at + %(interval)s end,
+                next_attempt_at = case when desired_version > %(version)s
+                    then last_attempt_at + %(interval)s * interval '1 second' end,
                 attempts = 0, last_error = '', enqueued_at = null
             where id = %(id)s
             """,
-            {"id": rr_id, "version": version, "interval": APPLY_INTERVAL},
+            {"id": rr_id, "version": version, "interval": APPLY_INTERVAL.total_seconds()},
         )
 
 
@@ -186,30 +188,36 @@ def move_to_namespace(*, rr_id: UUID, namespace: str, origin_namespace: str) -> 
 
 def mirror_status(*, rr_id: UUID, uid: str, resource_version: str, generation: int, phase: str, message: str) -> None:
     """The operator's word, from the watch: mirrored to the row, a changed phase to the storm's timeline."""
-    changed = (
-        RemediationRequest.objects.filter(id=rr_id)
-        .exclude(phase=phase, phase_message=message)
-        .update(phase=phase, phase_message=message, phase_at=timezone.now())
-    )
-    RemediationRequest.objects.filter(id=rr_id).update(uid=uid, resource_version=resource_version)
-    if changed:
-        if phase:
+    with transaction.atomic():
+        changed = (
+            RemediationRequest.objects.filter(id=rr_id)
+            .exclude(phase=phase, phase_message=message)
+            .update(phase=phase, phase_message=message, phase_at=timezone.now())
+        )
+        RemediationRequest.objects.filter(id=rr_id).update(uid=uid, resource_version=resource_version)
+        if changed and phase:
             text = f"Phase: {phase}" + (f" ({message})" if message else "")
             _storm_event(rr_id, EventKind.PHASE_CHANGED, text[:500])
+    if changed:
         _publish(rr_id)
 
 
 def mirror_deleted(*, rr_id: UUID) -> None:
     """Somebody deleted the resource: made again while it is wanted (an open storm, an alert that fires)."""
-    if _make_due_again(rr_id):
-        _storm_event(rr_id, EventKind.DRIFT, "The resource was deleted in the cluster; it is made again")
-        _publish(rr_id)
+    _correct(rr_id, "The resource was deleted in the cluster; it is made again")
 
 
 def mirror_drift(*, rr_id: UUID, detail: str) -> None:
     """Somebody edited the resource: corrected while it is wanted."""
-    if _make_due_again(rr_id):
-        _storm_event(rr_id, EventKind.DRIFT, f"The resource was edited in the cluster; it is corrected: {detail}"[:500])
+    _correct(rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500])
+
+
+def _correct(rr_id: UUID, message: str) -> None:
+    with transaction.atomic():
+        corrected = _make_due_again(rr_id)
+        if corrected:
+            _storm_event(rr_id, EventKind.DRIFT, message)
+    if corrected:
         _publish(rr_id)
 
 

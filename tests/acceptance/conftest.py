@@ -11,12 +11,10 @@ import httpx
 import pytest
 
 from tests.harness.http import Answer, payload, post_many
-from tests.harness.kube import Kube, kube
+from tests.harness.kube import Kube
 from tests.harness.stack import Stack
 from tests.harness.wait import wait_until
 from tests.plugin import failed
-
-__all__ = ["kube"]
 
 _serial = itertools.count(1)
 

@@ -1,7 +1,9 @@
-"""A webhook in the test's own process, against the session's PostgreSQL and Valkey."""
+"""A webhook in the test's own process, against the session's PostgreSQL and Valkey, with a clock to turn."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from django.test import Client
 from ingestion import receivers
 from ingestion.services import create_receiver
 from storms import detector, policies
+from storms.clock import to_datetime, to_us
+from storms.policies import SECOND_US
 from storms.services.policies import save_policy
 from tests.harness.http import WEBHOOK
 
@@ -62,3 +66,27 @@ def set_policy(console: Console) -> Callable[..., None]:
         save_policy(policy=policy, actor="test")
 
     return edit
+
+
+class Clock:
+    """The store's clock and the sweep's: stands still until it is turned."""
+
+    def __init__(self, freeze: ExitStack) -> None:
+        self._freeze = freeze
+        self.us = to_us(datetime.now(UTC))
+        self.advance(0)
+
+    @property
+    def now(self) -> datetime:
+        return to_datetime(self.us)
+
+    def advance(self, seconds: float) -> datetime:
+        self.us += int(seconds * SECOND_US)
+        self._freeze.enter_context(detector.frozen(self.us))
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with ExitStack() as freeze:
+        yield Clock(freeze)

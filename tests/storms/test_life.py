@@ -1,0 +1,412 @@
+"""The life of alerts and storms after the webhook: release, absorption, closing, deferral, counting."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis
+from django.core.cache import caches
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from ingestion.ledger import totals
+from storms import detector
+from storms.models import Alert, RemediationRequest, Storm, StormEvent
+from storms.services import requests
+from storms.services.closing import close_due_storms
+from storms.services.deferred import decide_deferred
+from storms.services.refresh import dirty_storms, refresh_storm
+from storms.services.releasing import adopt_stragglers, release_due_alerts
+from storms.sweep import sweep_once
+from tests.harness.http import alert, payload, resolved
+
+
+@pytest.fixture(autouse=True)
+def _quiet_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep's messages are tested with real processes in tests/acceptance."""
+    monkeypatch.setattr("storms.sweep.enqueue_sync", lambda ids: None)
+
+
+def send(console: Any, count: int, namespace: str = "demo") -> list[dict[str, Any]]:
+    alerts = [alert(namespace=namespace) for _ in range(count)]
+    console.post(payload(alerts))
+    return alerts
+
+
+def dispositions() -> Counter[str]:
+    return Counter(Alert.objects.values_list("disposition", flat=True))
+
+
+def test_a_held_alert_is_released_at_its_time_and_not_before(console, clock):
+    send(console, 3)
+
+    assert release_due_alerts(now=clock.advance(9.9)) == []
+    assert len(release_due_alerts(now=clock.advance(0.1))) == 3
+
+    assert dispositions() == {"individual": 3}
+    assert set(RemediationRequest.objects.values_list("kind", "namespace")) == {("alert", "demo")}
+    assert release_due_alerts(now=clock.advance(1)) == []
+
+
+def test_an_alert_that_resolved_while_held_makes_nothing(console, clock):
+    alerts = send(console, 3)
+    console.post(payload([resolved(alerts[0])]))
+
+    release_due_alerts(now=clock.advance(10))
+
+    assert dispositions() == {"individual": 2, "resolved_while_held": 1}
+    assert RemediationRequest.objects.count() == 2
+
+
+def test_a_storm_absorbs_released_alerts_of_its_window(console, clock):
+    send(console, 9)
+    release_due_alerts(now=clock.advance(10))
+
+    send(console, 1)
+
+    assert dispositions() == {"member": 10}
+    storm = RemediationRequest.objects.get(kind="storm")
+    absorbed = RemediationRequest.objects.filter(kind="alert")
+    assert set(absorbed.values_list("superseded_by", flat=True)) == {storm.id}
+    # None was sent to the cluster yet, so none need be made there.
+    assert set(absorbed.values_list("sync_state", flat=True)) == {"skipped"}
+
+
+def test_a_request_that_the_cluster_has_is_told_that_it_is_superseded(console, clock):
+    send(console, 9)
+    release_due_alerts(now=clock.advance(10))
+    for request in RemediationRequest.objects.all():
+        assert requests.claim(rr_id=request.id) is not None
+
+    send(console, 1)
+
+    assert set(RemediationRequest.objects.filter(kind="alert").values_list("sync_state", "desired_version")) == {
+        ("pending", 2)
+    }
+
+
+def test_an_alert_older_than_the_window_stays_out_of_the_storm(console, clock):
+    send(console, 1)
+    release_due_alerts(now=clock.advance(61))
+
+    send(console, 10)
+
+    assert dispositions() == {"individual": 1, "member": 10}
+
+
+def test_an_alert_recorded_after_its_storm_opened_is_taken_in(console, clock):
+    """Its request decided before the threshold and committed after it."""
+    send(console, 10)
+    late = Alert.objects.order_by("decided_at", "id").first()
+    assert late is not None
+    Alert.objects.filter(id=late.id).update(storm=None, disposition="held", release_at=clock.now)
+
+    assert adopt_stragglers() == [Storm.objects.get().id]
+
+    assert dispositions() == {"member": 10}
+    assert adopt_stragglers() == []
+
+
+def test_a_quiet_storm_closes_and_its_resource_is_to_follow(console, clock):
+    send(console, 10)
+    storm = Storm.objects.get()
+    assert close_due_storms(now=clock.advance(299)) == []
+
+    assert close_due_storms(now=clock.advance(1)) == [storm.id]
+
+    storm.refresh_from_db()
+    assert (storm.state, storm.close_reason, storm.closed_at) == ("closed", "quiet", clock.now)
+    assert RemediationRequest.objects.get().desired_version == 2
+    assert list(StormEvent.objects.values_list("kind", flat=True)) == ["opened", "closed"]
+    send(console, 1)
+    assert dispositions() == {"member": 10, "held": 1}
+
+
+def test_a_storm_with_new_alerts_stays_open_whatever_its_row_says(console, clock):
+    send(console, 10)
+    clock.advance(200)
+    send(console, 1)
+
+    # The row was not refreshed, so it still says that the last alert came 300 s ago; the store knows better.
+    assert close_due_storms(now=clock.advance(100)) == []
+    assert close_due_storms(now=clock.advance(199)) == []
+    assert len(close_due_storms(now=clock.advance(1))) == 1
+
+
+def test_a_storm_whose_alerts_all_resolved_closes(console, clock):
+    alerts = send(console, 10)
+    storm = Storm.objects.get()
+    console.post(payload([resolved(one) for one in alerts[:9]]))
+    refresh_storm(storm_id=storm.id)
+    assert close_due_storms(now=clock.advance(3)) == []
+
+    console.post(payload([resolved(alerts[9])]))
+    refresh_storm(storm_id=storm.id)
+    close_due_storms(now=clock.now)
+
+    storm.refresh_from_db()
+    assert (storm.close_reason, storm.firing_count, storm.resolved_count) == ("resolved", 0, 10)
+
+
+def test_a_truncated_group_that_says_resolved_closes_nothing(console, clock):
+    send(console, 10)
+    console.post(payload([alert(status="resolved", namespace="demo")], status="resolved", truncatedAlerts=40))
+    refresh_storm(storm_id=Storm.objects.get().id)
+
+    assert close_due_storms(now=clock.advance(3)) == []
+
+
+def test_closing_ends_membership_not_the_incident(console, clock):
+    alerts = send(console, 10)
+    storm = Storm.objects.get()
+    refresh_storm(storm_id=storm.id)
+    close_due_storms(now=clock.advance(300))
+    storm.refresh_from_db()
+    assert storm.is_settled
+
+    console.post(payload([resolved(one) for one in alerts]))
+    facts = refresh_storm(storm_id=storm.id)
+
+    storm.refresh_from_db()
+    assert (storm.firing_count, storm.resolved_count, storm.is_settled) == (0, 10, False)
+    assert facts is not None
+    assert facts.state == "closed"
+    assert StormEvent.objects.filter(kind="settled").count() == 1
+
+
+def test_a_storm_that_goes_on_past_its_maximum_is_followed_by_a_linked_one(console, clock, set_policy):
+    set_policy(max_duration_seconds=400, threshold=2)
+    send(console, 2)
+    clock.advance(250)
+    send(console, 1)
+    clock.advance(150)
+
+    send(console, 2)
+
+    # The store closed the first before it opened the second; the row follows in the same webhook.
+    first, second = Storm.objects.order_by("opened_at")
+    assert (first.state, first.close_reason) == ("closed", "max_duration")
+    assert (second.state, second.previous) == ("open", first)
+    assert Counter(Alert.objects.values_list("storm", flat=True)) == {first.id: 3, second.id: 2}
+
+
+def test_an_edited_policy_leaves_open_storms_as_they_were(console, clock, set_policy):
+    send(console, 10)
+    set_policy(quiet_seconds=10, threshold=3)
+
+    assert close_due_storms(now=clock.advance(20)) == []
+    assert Storm.objects.get().policy_version == 1
+
+
+@pytest.fixture
+def store_away(console, settings):
+    """The store refuses connections until `back()`."""
+
+    class Away:
+        def back(self) -> None:
+            settings.CACHES = self.caches
+            self._forget()
+
+        def go(self) -> None:
+            self.caches = settings.CACHES
+            default = settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}
+            settings.CACHES = settings.CACHES | {"default": default}
+            self._forget()
+
+        def _forget(self) -> None:
+            caches["default"].close()
+            del caches["default"]
+            detector._retry_store_at = 0.0
+
+    away = Away()
+    away.go()
+    return away
+
+
+def test_alerts_are_deferred_while_the_store_is_away_and_decided_in_order(console, store_away):
+    answers = [console.post(payload([alert(namespace="demo")])) for _ in range(12)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert dispositions() == {"deferred": 12}
+    assert decide_deferred() == (0, [])
+    store_away.back()
+
+    decided, enqueue = decide_deferred()
+
+    storm = Storm.objects.get()
+    assert (decided, enqueue) == (12, [storm.id])
+    assert dispositions() == {"member": 12}
+    counts = Alert.objects.order_by("received_at", "id").values_list("count", flat=True)
+    assert list(counts) == list(range(1, 13))
+    assert set(Alert.objects.values_list("outcome", flat=True)) == {"deferred"}
+    assert totals()["unaccounted"] == 0
+
+
+def test_an_alert_that_resolved_while_deferred_makes_nothing(console, store_away, clock):
+    [one] = send(console, 1)
+    console.post(payload([resolved(one)]))
+    store_away.back()
+
+    decide_deferred()
+    release_due_alerts(now=clock.advance(60))
+
+    assert dispositions() == {"resolved_while_held": 1}
+    assert not RemediationRequest.objects.exists()
+
+
+def test_a_deferred_alert_joins_the_storm_that_the_rows_have_open(console, store_away, valkey):
+    store_away.back()
+    send(console, 10)
+    store_away.go()
+    send(console, 5)
+    valkey.flushdb()
+    store_away.back()
+
+    decide_deferred()
+
+    assert Storm.objects.count() == 1
+    assert dispositions() == {"member": 15}
+
+
+def test_a_store_set_back_to_an_old_copy_makes_no_second_storm(console, settings):
+    """A failover to a replica that missed the last writes: the rows know an open storm, the store its window only."""
+    send(console, 9)
+    raw = redis.Redis.from_url(settings.REDIS_URL)
+    copy = {key: raw.dump(key) for key in raw.keys("stormconsole:*")}
+    send(console, 3)
+    storm = Storm.objects.get()
+    raw.flushdb()
+    for key, value in copy.items():
+        raw.restore(key, 0, value)
+    raw.close()
+
+    response = console.post(payload([alert(namespace="demo")]))
+
+    assert [r["outcome"] for r in response.json()["results"]] == ["aggregated"]
+    assert list(Storm.objects.values_list("id", flat=True)) == [storm.id]
+
+
+def test_a_store_that_remembers_a_storm_the_rows_closed_is_told(console, valkey, clock):
+    send(console, 10)
+    first = Storm.objects.get()
+    Storm.objects.filter(id=first.id).update(state="closed", closed_at=clock.now, close_reason="quiet")
+    clock.advance(5)
+
+    response = console.post(payload([alert(namespace="demo")]))
+
+    assert [r["outcome"] for r in response.json()["results"]] == ["held"]
+    assert first.alerts.count() == 10
+
+
+def test_two_open_storms_of_a_group_are_impossible(console):
+    send(console, 10)
+    storm = Storm.objects.get()
+    storm.pk = "00000000-0000-0000-0000-000000000001"
+    with pytest.raises(IntegrityError, match="one_open_storm_per_group"):
+        storm.save(force_insert=True)
+
+
+def test_the_sweep_does_what_is_due_and_nothing_twice(console, clock):
+    send(console, 3)
+    send(console, 12, namespace="other")
+    clock.advance(10)
+
+    first = sweep_once()
+    second = sweep_once()
+
+    assert (first.released, first.closed, len(first.enqueued)) == (3, 0, 4)
+    assert (second.released, second.closed, second.enqueued) == (0, 0, [])
+
+
+def test_a_storm_is_dirty_until_it_was_counted(console):
+    alerts = send(console, 10)
+    storm = Storm.objects.get()
+    RemediationRequest.objects.update(sync_state="applied")
+    assert dirty_storms() == [storm.id]
+    refresh_storm(storm_id=storm.id)
+    assert dirty_storms() == []
+
+    console.post(payload(alerts))
+    assert dirty_storms() == [], "a re-send changes nothing that the resource says"
+    console.post(payload([resolved(alerts[0])]))
+    assert dirty_storms() == [storm.id]
+
+
+def test_a_join_that_commits_after_the_count_is_not_forgotten(console):
+    """The counting snapshot does not see a join whose transaction began before it and commits after it."""
+    send(console, 10)
+    storm = Storm.objects.get()
+    RemediationRequest.objects.update(sync_state="applied")
+    ready, go = threading.Event(), threading.Event()
+
+    def join_late() -> None:
+        with transaction.atomic():
+            Alert.objects.filter(storm=storm)[:1].get()
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "update storms_alert set status = 'resolved', changed_xid = pg_current_xact_id()::text::bigint"
+                    " where id = (select id from storms_alert limit 1)"
+                )
+            ready.set()
+            go.wait(10)
+        connection.close()
+
+    thread = threading.Thread(target=join_late)
+    thread.start()
+    assert ready.wait(10)
+    refresh_storm(storm_id=storm.id)
+    go.set()
+    thread.join()
+
+    assert dirty_storms() == [storm.id]
+    refresh_storm(storm_id=storm.id)
+    storm.refresh_from_db()
+    assert storm.resolved_count == 1
+
+
+def test_a_request_is_claimed_at_most_once_a_second(console):
+    send(console, 10)
+    storm = Storm.objects.get()
+
+    assert requests.claim(rr_id=storm.id) is not None
+    assert requests.claim(rr_id=storm.id) is None
+    RemediationRequest.objects.update(last_attempt_at=timezone.now() - requests.APPLY_INTERVAL)
+    assert requests.claim(rr_id=storm.id) is not None
+
+
+def test_a_message_that_got_lost_is_sent_again(console):
+    send(console, 10)
+    storm = Storm.objects.get()
+
+    assert requests.take_due() == [storm.id]
+    assert requests.take_due() == []
+    RemediationRequest.objects.update(enqueued_at=timezone.now() - requests.ENQUEUE_AGAIN)
+    assert requests.take_due() == [storm.id]
+
+
+def test_failures_back_off_and_a_rejection_waits_for_a_change(console):
+    send(console, 10)
+    storm_id = Storm.objects.get().id
+    requests.claim(rr_id=storm_id)
+
+    requests.record_failure(rr_id=storm_id, attempts=3, error="503 from the API server")
+
+    row = RemediationRequest.objects.get()
+    assert (row.sync_state, row.last_error) == ("failed", "503 from the API server")
+    assert 3 < (row.next_attempt_at - timezone.now()).total_seconds() <= 6
+    requests.record_rejection(rr_id=storm_id, version=row.desired_version, error="spec.severity: unsupported value")
+    RemediationRequest.objects.update(last_attempt_at=None)
+    assert requests.claim(rr_id=storm_id) is None
+    requests.mark_storms_due(storm_ids=[storm_id])
+    assert requests.claim(rr_id=storm_id) is not None
+
+
+@pytest.mark.parametrize(("attempts", "lowest", "highest"), [(1, 1, 1.5), (4, 8, 12), (7, 60, 90)])
+def test_backoff_doubles_to_a_minute_with_jitter(attempts, lowest, highest):
+    waits = {requests.backoff(attempts).total_seconds() for _ in range(50)}
+    assert lowest <= min(waits)
+    assert max(waits) <= highest
+    assert len(waits) > 10
+    assert requests.backoff(attempts, retry_after=200).total_seconds() == 200
