@@ -52,7 +52,9 @@ class ReceiverAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Receiver, form: Any, change: bool) -> None:
         if change:
+            # Not the token's hash: somebody else may have rotated it while this form was open.
             obj.save(update_fields=["name", "enabled"])
+            self._run_submit_actions(request, obj)
             return
         receiver, token = create_receiver(name=obj.name, kind=obj.kind)
         if not obj.enabled:
@@ -60,6 +62,11 @@ class ReceiverAdmin(ModelAdmin):
             receiver.save(update_fields=["enabled"])
         obj.pk = receiver.pk
         request.new_token = token  # type: ignore[attr-defined]
+
+    def _run_submit_actions(self, request: HttpRequest, obj: Receiver) -> None:
+        for button in self.get_actions_submit_line(request, obj.pk):
+            if button.action_name in request.POST:
+                button.method(request, obj)
 
     @action(description="Save and rotate the token", permissions=["change"])
     def save_and_rotate(self, request: HttpRequest, obj: Receiver) -> None:

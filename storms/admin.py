@@ -615,7 +615,7 @@ class ApiTokenAdmin(ModelAdmin):
 
 
 def show_token(model_admin: Any, request: HttpRequest, *, title: str, token: str, usage: str) -> HttpResponse:
-    """The only time that a token is shown: in the answer itself, so that it goes into no session and no cookie."""
+    """The only time that a token is shown: in the answer itself (never cached, as all of the admin), in no session."""
     context = model_admin.admin_site.each_context(request) | {
         "opts": model_admin.opts,
         "title": title,
@@ -623,9 +623,7 @@ def show_token(model_admin: Any, request: HttpRequest, *, title: str, token: str
         "usage": usage,
         "back": reverse(f"admin:{model_admin.opts.app_label}_{model_admin.opts.model_name}_changelist"),
     }
-    response = TemplateResponse(request, "admin/token_shown.html", context)
-    response["Cache-Control"] = "no-store"
-    return response
+    return TemplateResponse(request, "admin/token_shown.html", context)
 
 
 admin.site.unregister(User)

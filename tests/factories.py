@@ -178,8 +178,8 @@ def make_dead_letter(**fields: Any) -> DeadLetter:
 
 
 def make_user(username: str = "viewer", *permissions: str, **fields: Any) -> AbstractUser:
-    """A user with permissions such as `storms.view_storm`."""
-    user: AbstractUser = get_user_model().objects.create_user(username, password="pass", **fields)
+    """A user with permissions such as `storms.view_storm`; without a password, which takes long to hash."""
+    user: AbstractUser = get_user_model().objects.create_user(username, **fields)
     for permission in permissions:
         app, codename = permission.split(".")
         user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
@@ -187,5 +187,5 @@ def make_user(username: str = "viewer", *permissions: str, **fields: Any) -> Abs
 
 
 def make_admin(username: str = "admin") -> AbstractUser:
-    user: AbstractUser = get_user_model().objects.create_superuser(username, password="pass")
+    user: AbstractUser = get_user_model().objects.create_superuser(username)
     return user

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+EMPTY_TIME = SafeString('<time data-ago datetime=""></time>')
 
 
 def span(seconds: float) -> str:
@@ -42,7 +43,7 @@ def ago(moment: datetime | str | None) -> SafeString:
     """`<time>` with how long ago, the exact moment on hover; the page's script keeps it true."""
     time = parse_datetime(moment) if isinstance(moment, str) else moment
     if time is None:
-        return format_html('<time data-ago datetime=""></time>')
+        return EMPTY_TIME
     words = f"{span((timezone.now() - time).total_seconds())} ago"
     return format_html('<time data-ago datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
 
