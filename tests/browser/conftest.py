@@ -1,0 +1,80 @@
+"""A real Chromium against real processes. Skipped, with the way to enable it, where there is none."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.harness.http import alert, payload, post_many
+from tests.harness.stack import Stack
+from tests.plugin import failed
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+USER, PASSWORD = "root", "a-password-for-tests"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium: `apt-get install chromium`, or name the program in CHROMIUM")
+    with sync_playwright() as playwright:
+        # The tests may run as root in a container, where Chromium has no sandbox and a small /dev/shm.
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+
+
+class Console:
+    """A running stack of two web processes with an administrator and a receiver."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.token = stack.token()
+        stack.manage("createsuperuser", "--no-input", "--username", USER, "--email", "root@example.com")
+
+    def send(self, namespace: str, number: int, *, web: int = 0, **fields: Any) -> list[dict[str, Any]]:
+        """Fire new alerts of one namespace through one web process; returns them."""
+        alerts = [alert(namespace=namespace, **fields) for _ in range(number)]
+        self.deliver(alerts, web=web)
+        return alerts
+
+    def deliver(self, alerts: list[dict[str, Any]], *, web: int = 0) -> None:
+        [answer] = post_many(self.stack.urls[web], self.token, [payload(alerts)])
+        assert answer.status in (201, 202), answer
+
+
+@pytest.fixture(scope="module")
+def console(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Console]:
+    """Made after `browser`, so that nothing is started where there is none."""
+    with Stack(web=2, env={"DJANGO_SUPERUSER_PASSWORD": PASSWORD}) as stack:
+        yield Console(stack)
+        if request.node.stash.get(failed, False):
+            stack.show_logs()
+
+
+@pytest.fixture
+def open_page(browser: Browser, console: Console) -> Iterator[Callable[..., Page]]:
+    """`open_page("/", **context_options)`: a logged-in page that fails the test on any script error or alert box."""
+    problems: list[str] = []
+    contexts = []
+
+    def open_(path: str, *, log_in: bool = True, **options: Any) -> Page:
+        context = browser.new_context(base_url=console.stack.url, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
+        page.goto(path)
+        if log_in:
+            page.fill("#id_username", USER)
+            page.fill("#id_password", PASSWORD)
+            page.press("#id_password", "Enter")
+            page.wait_for_selector("#main")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
