@@ -1,0 +1,130 @@
+"""`make bench`: webhooks per second through the very processes of `make run`, and the seconds to the resource.
+
+    make bench                              all of it
+    make bench ARGS="--seconds 3 --clients 4 --only webhooks"
+
+Absolute figures drift with the machine; compare the ratios of one run. PostgreSQL is durable (fsync on) as in
+`make run`; the load generator shares the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from stormconsole.commands import PROJECT
+from stormconsole.embedded import free_port
+from tests.bench.load import Load, run
+from tests.harness.http import alert, payload
+from tests.harness.wait import wait_until
+
+
+@contextlib.contextmanager
+def console(kubeconfig: str = "") -> Iterator[tuple[int, str]]:
+    """`make run` in a scratch folder: (port, a receiver's token)."""
+    with tempfile.TemporaryDirectory(prefix="stormconsole-bench-") as scratch:
+        port = free_port()
+        env = dict(os.environ) | {"PORT": str(port), "STORMCONSOLE_DATA_DIR": f"{scratch}/data", "LOG_LEVEL": "WARNING"}
+        env |= {"KUBECONFIG": kubeconfig} if kubeconfig else {}
+        log = Path(scratch, "run.log")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "stormconsole.run"],
+                cwd=PROJECT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_until(lambda: _ready(port), 120, f"readiness; {log}")
+            manage = [sys.executable, "-m", "stormconsole.run", "manage", "create_receiver", "bench"]
+            token = subprocess.run(manage, cwd=PROJECT, env=env, capture_output=True, text=True, check=True).stdout.strip()
+            yield port, token
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def _ready(port: int) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    return False
+
+
+def webhooks(seconds: float, clients: int) -> None:
+    with console() as (port, token):
+        run(Load(port, token, alerts=1, seconds=1, clients=clients))
+        yardstick = run(Load(port, token, alerts=0, seconds=seconds, clients=clients, path="/healthz"))
+        print(f"{'':24}{'requests/s':>12}{'alerts/s':>12}{'p50 ms':>10}{'p99 ms':>10}  statuses")
+        _print("GET /healthz", yardstick, 0)
+        for alerts in (1, 50):
+            _print(f"webhook, {alerts} alerts", run(Load(port, token, alerts, seconds, clients)), alerts)
+
+
+def _print(name: str, measured: object, alerts: int) -> None:
+    from tests.bench.load import Measured
+
+    assert isinstance(measured, Measured)
+    rate = measured.per_second
+    print(
+        f"{name:24}{rate:12.0f}{rate * alerts:12.0f}{measured.percentile(50):10.1f}{measured.percentile(99):10.1f}"
+        f"  {dict(measured.statuses)}"
+    )
+
+
+def to_the_resource(rounds: int) -> None:
+    """Seconds from the answer to the threshold alert to its resource in a real API server."""
+    from tests.harness.kube import running_kube
+
+    with running_kube() as kube, console(kube.kubeconfig) as (port, token):
+        took = sorted(_one_storm(kube, port, token) for _ in range(rounds))
+    print(f"threshold alert to resource: median {took[len(took) // 2]:.3f} s, worst {took[-1]:.3f} s of {rounds}")
+
+
+def _one_storm(kube: object, port: int, token: str) -> float:
+    from tests.harness.kube import Kube
+
+    assert isinstance(kube, Kube)
+    namespace = kube.new_namespace(f"bench-{uuid4().hex[:6]}")
+    url = f"http://127.0.0.1:{port}/api/v1/webhooks/alertmanager"
+    answer = httpx.post(
+        url,
+        json=payload([alert(namespace=namespace) for _ in range(10)]),
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 201, answer.text
+    started = time.perf_counter()
+    wait_until(lambda: kube.resources(namespace), 30, "the resource", interval=0.01)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--only", choices=["webhooks", "resource"])
+    options = parser.parse_args()
+    if options.only != "resource":
+        webhooks(options.seconds, options.clients)
+    if options.only != "webhooks":
+        try:
+            to_the_resource(options.rounds)
+        except LookupError as missing:
+            print(f"threshold alert to resource: not measured: {missing}")
+
+
+if __name__ == "__main__":
+    main()
