@@ -11,7 +11,9 @@ from ingestion.models import DeadLetter, Delivery
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     """`unaccounted` is the number of alerts without an outcome: 0, or something is wrong."""
 
-    receiver = serializers.SlugRelatedField(slug_field="name", read_only=True, allow_null=True)
+    receiver = serializers.CharField(
+        source="receiver.name", default=None, read_only=True, allow_null=True, help_text="Its name."
+    )
     outcomes = serializers.DictField(child=serializers.IntegerField(), read_only=True)
     unaccounted = serializers.IntegerField(read_only=True)
 
@@ -35,7 +37,9 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 
 
 class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
-    receiver = serializers.SlugRelatedField(slug_field="name", read_only=True, allow_null=True)
+    receiver = serializers.CharField(
+        source="receiver.name", default=None, read_only=True, allow_null=True, help_text="Its name."
+    )
 
     class Meta:
         model = DeadLetter

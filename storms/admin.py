@@ -1,7 +1,7 @@
 """The admin of the domain. Policies and API tokens are written here, through services; the rest is to be read."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -48,7 +48,7 @@ DISPOSITION_COLOURS = {
 PHASE_COLOURS = {"Completed": "success", "Failed": "danger", "Cancelled": "default", "Processing": "info"}
 
 
-class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]
+class PolicyForm(forms.ModelForm):
     group_by = SimpleArrayField(
         forms.CharField(max_length=128),
         required=False,
@@ -588,7 +588,7 @@ class ApiTokenAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         queryset: QuerySet[ApiToken] = super().get_queryset(request)
-        return queryset if request.user.is_superuser else queryset.filter(user_id=request.user.pk)
+        return queryset if request.user.is_superuser else queryset.filter(user=cast("User", request.user))
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         if obj is not None:
@@ -599,8 +599,8 @@ class ApiTokenAdmin(ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        user = obj.user if request.user.is_superuser else request.user
-        row, token = create_api_token(user=user, name=obj.name)
+        owner = obj.user if request.user.is_superuser else cast("User", request.user)
+        row, token = create_api_token(user=owner, name=obj.name)
         obj.pk, obj.user = row.pk, row.user
         request.new_token = token  # type: ignore[attr-defined]
 

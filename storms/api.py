@@ -3,7 +3,7 @@
 Newest first, in pages that a cursor leads through (`storms.pagination`); filters in `storms.filters`.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from django.db.models import QuerySet
@@ -27,8 +27,8 @@ from storms.services.policies import PolicyError, delete_policy
 class ConsoleViewSet(viewsets.GenericViewSet[Any]):
     """Permissions, filters and ordering that all views of the API share."""
 
-    permission_classes: ClassVar[list[Any]] = [ModelPermissions]
-    filter_backends: ClassVar[list[Any]] = [filters.StrictFilterBackend, filters.StrictOrderingFilter]
+    permission_classes = [ModelPermissions]
+    filter_backends = [filters.StrictFilterBackend, filters.StrictOrderingFilter]
 
 
 class ReadOnlyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ConsoleViewSet):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
@@ -16,7 +16,7 @@ LAST_USED_RESOLUTION = timedelta(minutes=1)
 """`last_used_at` is written at most this often: a script that polls must not write a row per request."""
 
 
-def create_api_token(*, user: AbstractBaseUser, name: str = "api") -> tuple[ApiToken, str]:
+def create_api_token(*, user: User, name: str = "api") -> tuple[ApiToken, str]:
     """The row and the token, which is not kept anywhere: show it now."""
     token = new_token(TOKEN_PREFIX)
     row = ApiToken.objects.create(user=user, name=name, token_hash=hash_token(token), created_at=timezone.now())
@@ -28,7 +28,7 @@ class ApiTokenAuthentication(BaseAuthentication):
 
     keyword = "Bearer"
 
-    def authenticate(self, request: Request) -> tuple[AbstractBaseUser, ApiToken] | None:
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != self.keyword.lower():
             return None

@@ -28,9 +28,9 @@ class TimeCursorPagination(CursorPagination):
     max_page_size = 500
     ordering = "-id"
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:
-        self.request = request
-        self.base_url = request.build_absolute_uri()
+    def paginate_queryset(  # type: ignore[override]
+        self, queryset: QuerySet[Any], request: Request, view: Any = None
+    ) -> list[Any]:
         size = self.get_page_size(request) or self.page_size
         field = self.get_ordering(request, queryset, view)[0]
         self.field, descending = field.lstrip("-"), field.startswith("-")
@@ -43,16 +43,18 @@ class TimeCursorPagination(CursorPagination):
         more, rows = len(rows) > size, rows[:size]
         if self.backwards:
             rows.reverse()
-        self.page = rows
-        self.has_next = bool(rows) and (more or self.backwards)
-        self.has_previous = bool(rows) and (more if self.backwards else position is not None)
+        has_next = bool(rows) and (more or self.backwards)
+        has_previous = bool(rows) and (more if self.backwards else position is not None)
+        url = request.build_absolute_uri()
+        self.next_link = self._link(url, rows[-1], backwards=False) if has_next else None
+        self.previous_link = self._link(url, rows[0], backwards=True) if has_previous else None
         return rows
 
     def get_next_link(self) -> str | None:
-        return self._link(self.page[-1], backwards=False) if self.has_next else None
+        return self.next_link
 
     def get_previous_link(self) -> str | None:
-        return self._link(self.page[0], backwards=True) if self.has_previous else None
+        return self.previous_link
 
     def _beyond(self, queryset: QuerySet[Any], position: tuple[str, str], *, less: bool) -> QuerySet[Any]:
         value, key = position
@@ -78,10 +80,10 @@ class TimeCursorPagination(CursorPagination):
             raise ValidationError({"cursor": ["The cursor belongs to another ordering."]})
         return "r" in tokens, position
 
-    def _link(self, row: Model, *, backwards: bool) -> str:
+    def _link(self, url: str, row: Model, *, backwards: bool) -> str:
         value = getattr(row, self.field)
         tokens = {"f": self.field, "v": value.isoformat() if hasattr(value, "isoformat") else value, "k": row.pk}
         if backwards:
             tokens["r"] = "1"
         encoded = urlsafe_b64encode(urlencode(tokens).encode()).decode()
-        return replace_query_param(self.base_url, self.cursor_query_param, encoded)
+        return replace_query_param(url, self.cursor_query_param, encoded)
