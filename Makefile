@@ -6,6 +6,9 @@ RUNTIME := $(VENV)/.runtime
 READY := $(VENV)/.ready
 ARGS ?=
 
+# Packages are installed uncompiled (see below): the first import of a module keeps the result, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench drill manage clean
 
