@@ -137,6 +137,23 @@ def test_a_killed_web_process_answers_the_same_when_asked_again(console: Console
     assert console.unaccounted() == 0
 
 
+def test_postgresql_away_is_a_503_and_its_return_is_noticed_at_once(console: Console) -> None:
+    namespace = console.kube.new_namespace("database")
+    console.send([alert(namespace=namespace) for _ in range(3)], concurrency=3)
+    with console.stack.closed_database():
+        refused = console.send([alert(namespace=namespace) for _ in range(6)], concurrency=3)
+
+    # The connections that the web threads held are dead now; no sender hears of it.
+    taken = console.send([alert(namespace=namespace) for _ in range(12)], concurrency=3)
+
+    assert {answer.status for answer in refused} == {503}
+    assert "PostgreSQL" in refused[0].body["detail"]
+    assert {answer.status for answer in taken} == {201, 202}
+    console.await_storm(namespace, 15, timeout=30)
+    assert console.rows("select count(*) from storms_alert where namespace = %s", namespace) == [(15,)]
+    assert console.unaccounted() == 0
+
+
 def post_until_acknowledged(console: Console, payloads: list[dict[str, Any]]) -> list[Answer]:
     """As Alertmanager does: a webhook without an answer is sent again."""
 

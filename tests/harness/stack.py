@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
@@ -180,6 +180,19 @@ class Stack:
         with self.db() as connection:
             return connection.execute(statement.encode(), parameters or None).fetchall()
 
+    @contextlib.contextmanager
+    def closed_database(self) -> Iterator[None]:
+        """PostgreSQL refuses this database: open connections are ended, new ones are turned away."""
+        _execute("alter database {} allow_connections false", self.database)
+        _execute_with(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
+            self.database,
+        )
+        try:
+            yield
+        finally:
+            _execute("alter database {} allow_connections true", self.database)
+
     def log(self, name: str) -> str:
         return self.processes[name].log.read_text(errors="replace")
 
@@ -248,6 +261,11 @@ def _with_database(name: str) -> str:
 def _execute(statement: str, *names: str) -> None:
     with psycopg.connect(_with_database("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+def _execute_with(statement: LiteralString, *parameters: Any) -> None:
+    with psycopg.connect(_with_database("postgres"), autocommit=True) as connection:
+        connection.execute(statement, parameters)
 
 
 @cache

@@ -268,20 +268,3 @@ def test_a_webhook_costs_two_queries(console, set_policy):
         console.post(payload([alert(namespace="demo") for _ in range(50)]))
 
     assert len(queries) == 2, [query["sql"][:80] for query in queries]
-
-
-def test_postgresql_down_is_a_503_and_nothing_is_acknowledged(console, monkeypatch):
-    from django.db import OperationalError
-
-    from ingestion import ingest
-
-    def refuse(**_: Any) -> None:
-        raise OperationalError("connection refused")
-
-    monkeypatch.setattr(ingest, "take_in", refuse)
-
-    response = console.post(payload([alert()]))
-
-    assert response.status_code == 503
-    assert response["Retry-After"] == "5"
-    assert not Alert.objects.exists()
