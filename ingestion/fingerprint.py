@@ -1,10 +1,11 @@
 """The identity of alerts and of their episodes (pure)."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
+
+import msgspec
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
@@ -12,8 +13,7 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
     Not Alertmanager's own fingerprint: that is 64 bits (FNV-1a), this one is also a resource's `signalFingerprint`.
     """
-    text = json.dumps(sorted(labels.items()), ensure_ascii=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()
+    return sha256(msgspec.json.encode(sorted(labels.items()))).hexdigest()
 
 
 def episode_id(alert_fingerprint: str, starts_at: datetime) -> UUID:

@@ -4,11 +4,11 @@ The most specific enabled policy that matches wins: more `=` matchers first, the
 by name. The cache is keyed by the configuration's generation, which every webhook reads in its one look-up.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+import msgspec
 from django.db import connection
 
 from storms.detector import Rule
@@ -118,5 +118,4 @@ def _reason(matchers: tuple[Matcher, ...]) -> str:
 
 def group_key(policy_id: int, labels: Mapping[str, str]) -> str:
     """64 hex characters for a policy's group; editing a policy's numbers does not change it."""
-    text = json.dumps([policy_id, sorted(labels.items())], ensure_ascii=True, separators=(",", ":"))
-    return sha256(text.encode()).hexdigest()
+    return sha256(msgspec.json.encode([policy_id, sorted(labels.items())])).hexdigest()

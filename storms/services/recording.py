@@ -77,12 +77,13 @@ _COLUMNS = {
     "storm_id": "uuid",
 }
 
+# One JSON parameter holds all rows: thirty arrays would cost the process as much time to write as PostgreSQL to insert.
 # Rows go in by id, so two requests with the same episodes lock them in the same order. A policy may have been deleted
 # since it was compiled. Of a known row only counters and the first resolution change; an update that moves no indexed
 # column stays on its page (HOT), so a re-sent group is cheap.
 _RECORD = """
 with {{companion}} incoming as (
-    select * from unnest({arrays}) as t({names})
+    select * from json_to_recordset(%(rows)s) as t({columns})
 ), saved as (
     insert into storms_alert as a ({names}, changed_xid)
     select {values}, pg_current_xact_id()::text::bigint from incoming i order by i.id
@@ -106,7 +107,7 @@ with {{companion}} incoming as (
 )
 select id from saved where repeated
 """.format(  # noqa: S608  (column names only)
-    arrays=", ".join(f"%({name})s::{kind}[]" for name, kind in _COLUMNS.items()),
+    columns=", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items()),
     names=", ".join(_COLUMNS),
     values=", ".join(
         "(select p.id from storms_stormpolicy p where p.id = i.policy_id)" if name == "policy_id" else f"i.{name}"
@@ -122,28 +123,45 @@ def record_alerts(rows: Sequence[Row], companion: tuple[str, dict[str, Any]]) ->
         companion: common table expressions (each followed by a comma) and their parameters.
     """
     statement, parameters = companion
-    columns = list(zip(*map(_values, rows), strict=True)) or [()] * len(_COLUMNS)
-    values = {name: list(column) for name, column in zip(_COLUMNS, columns, strict=True)}
+    encoded = msgspec.json.encode([_values(row) for row in rows]).decode()
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD.replace("{companion}", statement), {**values, **parameters})
+        cursor.execute(_RECORD.replace("{companion}", statement), {"rows": encoded, **parameters})
         return {id_ for [id_] in cursor.fetchall()}
 
 
-def _values(row: Row) -> tuple[Any, ...]:
+def _values(row: Row) -> dict[str, Any]:
     alert, answer = row.alert, row.answer
-    return (
-        alert.id, alert.fingerprint, alert.starts_at, row.ends_at, row.status, row.outcome, row.disposition,
-        alert.alertname, alert.namespace, alert.severity, alert.resource_kind, alert.resource_name,
-        _json(alert.labels), _json(alert.annotations), alert.generator_url, row.receiver, row.source, row.delivery_id,
-        row.received_at, row.received_at, row.occurrences, row.resolutions, row.policy_id, row.policy_version,
-        row.policy_reason, row.group_key, _json(row.group_labels),
-        to_datetime(answer.decided_us) if answer is not None else None,
-        answer.count if answer is not None else None,
-        row.threshold,
-        to_datetime(answer.release_us) if answer is not None and answer.release_us is not None else None,
-        answer.storm_id if answer is not None else None,
-    )  # fmt: skip
-
-
-def _json(value: dict[str, str]) -> str:
-    return msgspec.json.encode(value).decode()
+    return {
+        "id": alert.id,
+        "fingerprint": alert.fingerprint,
+        "starts_at": alert.starts_at,
+        "ends_at": row.ends_at,
+        "status": row.status,
+        "outcome": row.outcome,
+        "disposition": row.disposition,
+        "alertname": alert.alertname,
+        "namespace": alert.namespace,
+        "severity": alert.severity,
+        "resource_kind": alert.resource_kind,
+        "resource_name": alert.resource_name,
+        "labels": alert.labels,
+        "annotations": alert.annotations,
+        "generator_url": alert.generator_url,
+        "receiver": row.receiver,
+        "source": row.source,
+        "delivery_id": row.delivery_id,
+        "received_at": row.received_at,
+        "last_seen_at": row.received_at,
+        "occurrences": row.occurrences,
+        "resolutions": row.resolutions,
+        "policy_id": row.policy_id,
+        "policy_version": row.policy_version,
+        "policy_reason": row.policy_reason,
+        "group_key": row.group_key,
+        "group_labels": row.group_labels,
+        "decided_at": to_datetime(answer.decided_us) if answer is not None else None,
+        "count": answer.count if answer is not None else None,
+        "threshold": row.threshold,
+        "release_at": to_datetime(answer.release_us) if answer is not None and answer.release_us is not None else None,
+        "storm_id": answer.storm_id if answer is not None else None,
+    }
