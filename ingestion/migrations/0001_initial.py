@@ -6,73 +6,108 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Receiver',
+            name="Receiver",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('kind', models.CharField(choices=[('alertmanager', 'Alertmanager'), ('kubernetes-event', 'Kubernetes events'), ('generic', 'Generic JSON')], default='alertmanager', max_length=20)),
-                ('enabled', models.BooleanField(default=True, help_text="A disabled receiver's token is refused.")),
-                ('token_hash', models.CharField(editable=False, max_length=64, unique=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("alertmanager", "Alertmanager"),
+                            ("kubernetes-event", "Kubernetes events"),
+                            ("generic", "Generic JSON"),
+                        ],
+                        default="alertmanager",
+                        max_length=20,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True, help_text="A disabled receiver's token is refused.")),
+                ("token_hash", models.CharField(editable=False, max_length=64, unique=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(blank=True, max_length=20)),
-                ('received_at', models.DateTimeField()),
-                ('remote_addr', models.GenericIPAddressField(null=True)),
-                ('http_status', models.PositiveSmallIntegerField()),
-                ('body_bytes', models.PositiveIntegerField()),
-                ('received', models.PositiveIntegerField(default=0, help_text='Alerts in the body.')),
-                ('outcomes', models.JSONField(default=dict, help_text='{outcome: number of alerts}')),
-                ('truncated_alerts', models.PositiveIntegerField(default=0, help_text='What Alertmanager left out of the group.')),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('receiver', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='deliveries', to='ingestion.receiver')),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("kind", models.CharField(blank=True, max_length=20)),
+                ("received_at", models.DateTimeField()),
+                ("remote_addr", models.GenericIPAddressField(null=True)),
+                ("http_status", models.PositiveSmallIntegerField()),
+                ("body_bytes", models.PositiveIntegerField()),
+                ("received", models.PositiveIntegerField(default=0, help_text="Alerts in the body.")),
+                ("outcomes", models.JSONField(default=dict, help_text="{outcome: number of alerts}")),
+                (
+                    "truncated_alerts",
+                    models.PositiveIntegerField(default=0, help_text="What Alertmanager left out of the group."),
+                ),
+                ("error", models.CharField(blank=True, max_length=500)),
+                (
+                    "receiver",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliveries",
+                        to="ingestion.receiver",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
-                'ordering': ['-received_at', '-id'],
+                "verbose_name_plural": "deliveries",
+                "ordering": ["-received_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='DeadLetter',
+            name="DeadLetter",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('received_at', models.DateTimeField()),
-                ('index', models.PositiveIntegerField(help_text='Position in the batch, from 0.')),
-                ('raw', models.TextField(help_text='The item as it was received (JSON text).')),
-                ('pointer', models.CharField(help_text='JSON pointer to what is wrong.', max_length=500)),
-                ('error', models.CharField(max_length=500)),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='dead_letters', to='ingestion.delivery')),
-                ('receiver', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='dead_letters', to='ingestion.receiver')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("received_at", models.DateTimeField()),
+                ("index", models.PositiveIntegerField(help_text="Position in the batch, from 0.")),
+                ("raw", models.TextField(help_text="The item as it was received (JSON text).")),
+                ("pointer", models.CharField(help_text="JSON pointer to what is wrong.", max_length=500)),
+                ("error", models.CharField(max_length=500)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="dead_letters",
+                        to="ingestion.delivery",
+                    ),
+                ),
+                (
+                    "receiver",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="dead_letters",
+                        to="ingestion.receiver",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-received_at', '-id'],
+                "ordering": ["-received_at", "-id"],
             },
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(fields=['-received_at', '-id'], name='ingestion_d_receive_046a3b_idx'),
+            model_name="delivery",
+            index=models.Index(fields=["-received_at", "-id"], name="ingestion_d_receive_046a3b_idx"),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(fields=['http_status', '-received_at'], name='ingestion_d_http_st_9824c6_idx'),
+            model_name="delivery",
+            index=models.Index(fields=["http_status", "-received_at"], name="ingestion_d_http_st_9824c6_idx"),
         ),
         migrations.AddIndex(
-            model_name='deadletter',
-            index=models.Index(fields=['-received_at', '-id'], name='ingestion_d_receive_b7c1b6_idx'),
+            model_name="deadletter",
+            index=models.Index(fields=["-received_at", "-id"], name="ingestion_d_receive_b7c1b6_idx"),
         ),
     ]

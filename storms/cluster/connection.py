@@ -40,7 +40,7 @@ UNAUTHORIZED = 401
 Configure = Callable[[Configuration], None]
 
 
-class NotFound(ClusterError):  # noqa: N818 - Kubernetes' own reason
+class NotFound(ClusterError):
     """404 of one object. Stays inside this package: absence is an answer, not an error."""
 
     default_reason = "NotFound"

@@ -3,8 +3,6 @@
 `reason` is Kubernetes' own word where it gave one ("Conflict", "Invalid", "NamespaceTerminating") or ours.
 """
 
-# ruff: noqa: N818 - the names say what is the case, as Kubernetes' own reasons do.
-
 
 class ClusterError(Exception):
     """Any failure of a call to the cluster. The message says what is wrong, where, and what to do."""

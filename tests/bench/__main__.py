@@ -50,7 +50,9 @@ def console(kubeconfig: str = "") -> Iterator[tuple[int, str]]:
         try:
             wait_until(lambda: _ready(port), 120, f"readiness; {log}")
             manage = [sys.executable, "-m", "stormconsole.run", "manage", "create_receiver", "bench"]
-            token = subprocess.run(manage, cwd=PROJECT, env=env, capture_output=True, text=True, check=True).stdout.strip()
+            token = subprocess.run(
+                manage, cwd=PROJECT, env=env, capture_output=True, text=True, check=True
+            ).stdout.strip()
             yield port, token
         finally:
             process.send_signal(signal.SIGTERM)

@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from ingestion.services import create_receiver, rotate_token
 
 from ingestion import ledger
 from ingestion.models import Receiver
+from ingestion.services import create_receiver, rotate_token
 from storms.choices import Disposition, EventKind, SyncState
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
 
