@@ -1,7 +1,12 @@
 """Receivers, the ledger of deliveries, and the alerts that were set aside."""
 
+from django.contrib.postgres.fields import ArrayField
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
+
+from ingestion.validators import validate_static_labels, validate_time_zone
+from storms.validators import validate_matchers
 
 
 class ReceiverKind(models.TextChoices):
@@ -19,6 +24,24 @@ class Receiver(models.Model):
     kind = models.CharField(max_length=20, choices=ReceiverKind, default=ReceiverKind.ALERTMANAGER)
     enabled = models.BooleanField(default=True, help_text="A disabled receiver's token is refused.")
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    static_labels = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_static_labels],
+        help_text='Added to every alert, for example {"cluster": "prod-eu"}; they win over labels of the same name.',
+    )
+    allowed_namespaces = ArrayField(
+        models.CharField(max_length=253),
+        default=list,
+        blank=True,
+        help_text="Alerts of other namespaces are set aside as dead letters. Empty: all namespaces.",
+    )
+    heartbeat_minutes = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_080)],
+        help_text="Dead man's switch: after so many minutes without a delivery the console raises an alert of its own.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -26,6 +49,35 @@ class Receiver(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Silence(models.Model):
+    """Alerts that are recorded and not counted: for a time, or every week in a maintenance window."""
+
+    matchers = models.TextField(validators=[validate_matchers], help_text="Alertmanager's syntax; all must match.")
+    starts_at = models.DateTimeField(default=timezone.now)
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is ended by hand.")
+    weekdays = ArrayField(
+        models.PositiveSmallIntegerField(validators=[MaxValueValidator(6)]),
+        default=list,
+        blank=True,
+        help_text="A weekly window: 0 is Monday. Empty: all the time between start and end.",
+    )
+    window_start = models.TimeField(null=True, blank=True, help_text="Of the weekly window, in its time zone.")
+    window_minutes = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(10_080)]
+    )
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    author = models.CharField(max_length=150)
+    comment = models.CharField(max_length=500)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-starts_at", "-id"]
+        indexes = [models.Index(fields=["-starts_at", "-id"], name="silence_starts")]
+
+    def __str__(self) -> str:
+        return self.matchers[:80]
 
 
 class Delivery(models.Model):
@@ -46,7 +98,11 @@ class Delivery(models.Model):
     class Meta:
         ordering = ["-received_at", "-id"]
         verbose_name_plural = "deliveries"
-        indexes = [models.Index(fields=["-received_at", "-id"]), models.Index(fields=["http_status", "-received_at"])]
+        indexes = [
+            models.Index(fields=["-received_at", "-id"]),
+            models.Index(fields=["http_status", "-received_at"]),
+            models.Index(fields=["receiver", "-received_at"], name="delivery_receiver"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.received_at:%Y-%m-%d %H:%M:%S} {self.http_status}"

@@ -40,6 +40,15 @@ class Severity(models.TextChoices):
     INFO = "info", "Info"
 
 
+class Priority(models.TextChoices):
+    """How soon somebody must look, P0 first."""
+
+    P0 = "P0", "P0"
+    P1 = "P1", "P1"
+    P2 = "P2", "P2"
+    P3 = "P3", "P3"
+
+
 class StormState(models.TextChoices):
     OPEN = "open", "Open"
     CLOSED = "closed", "Closed"
@@ -50,6 +59,7 @@ class CloseReason(models.TextChoices):
     RESOLVED = "resolved", "Every alert resolved"
     MAX_DURATION = "max_duration", "Maximum duration reached"
     OPERATOR = "operator", "Closed by an operator"
+    MERGED = "merged", "Merged into another storm"
 
 
 class RequestKind(models.TextChoices):
@@ -65,6 +75,7 @@ class SyncState(models.TextChoices):
     FAILED = "failed", "Failed, will be retried"
     REJECTED = "rejected", "Rejected by the cluster"
     SKIPPED = "skipped", "Skipped: absorbed before it was made"
+    COLLECTED = "collected", "Deleted by garbage collection"
 
 
 class Phase(models.TextChoices):
@@ -86,3 +97,12 @@ class EventKind(models.TextChoices):
     DRIFT = "drift", "Drift corrected"
     CLOSED = "closed", "Closed"
     SETTLED = "settled", "Last alert resolved"
+    REOPENED = "reopened", "Reopened"
+    DOUBLED = "doubled", "Count doubled"
+    SPREAD = "spread", "Reached another namespace or cluster"
+    ACKNOWLEDGED = "acknowledged", "Acknowledged"
+    ASSIGNED = "assigned", "Assigned"
+    NOTE = "note", "Note"
+    SPLIT = "split", "Alert split out"
+    MERGED = "merged", "Merged"
+    COLLECTED = "collected", "Resource deleted by garbage collection"

@@ -45,12 +45,12 @@ class Matcher:
             return actual == self.value
         if self.op == "!=":
             return actual != self.value
-        found = _pattern(self.value).fullmatch(actual) is not None
+        found = compile_pattern(self.value).fullmatch(actual) is not None
         return found if self.op == "=~" else not found
 
 
 @lru_cache(maxsize=4096)
-def _pattern(value: str) -> "re2._Regexp":
+def compile_pattern(value: str) -> "re2._Regexp":
     options = re2.Options()
     options.log_errors = False
     options.max_mem = 1 << 20
@@ -83,7 +83,7 @@ def _take_one(text: str) -> tuple[Matcher, str]:
     quoted = match["quoted"]
     value = re.sub(r"\\.", lambda e: _ESCAPES.get(e[0], e[0]), quoted) if quoted is not None else match["bare"]
     if match["op"] in ("=~", "!~"):
-        _check_pattern(value)
+        check_pattern(value)
     separator = _SEPARATOR.match(text, match.end())
     if separator is None:
         raise MatcherError(f"expected a comma or a new line before {_start_of(text[match.end() :].lstrip())}")
@@ -94,11 +94,12 @@ def _start_of(text: str) -> str:
     return repr(text[:40].splitlines()[0])
 
 
-def _check_pattern(value: str) -> None:
+def check_pattern(value: str) -> None:
+    """Raises: MatcherError if the regular expression is too long or not RE2's."""
     if len(value) > MAX_PATTERN_LENGTH:
         raise MatcherError(f"a regular expression of {len(value)} characters: {MAX_PATTERN_LENGTH} at most")
     try:
-        _pattern(value)
+        compile_pattern(value)
     except re2.error as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise MatcherError(f"{value!r} is no RE2 regular expression: {reason}") from error

@@ -12,12 +12,13 @@ from storms.choices import (
     Disposition,
     EventKind,
     Outcome,
+    Priority,
     RequestKind,
     Severity,
     StormState,
     SyncState,
 )
-from storms.validators import validate_group_by, validate_matchers
+from storms.validators import validate_group_by, validate_matchers, validate_pattern
 
 
 def default_group_by() -> list[str]:
@@ -89,6 +90,16 @@ class StormPolicy(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(2_592_000)],
         help_text="A storm closes after this long at the latest, in seconds; if it goes on, a linked one opens.",
     )
+    reopen_seconds = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(86_400)],
+        help_text="A new alert within this time after a storm closed by itself reopens it instead of being "
+        "counted anew, in seconds. 0: never.",
+    )
+    count_flapping_once = models.BooleanField(
+        default=False,
+        help_text="Episodes of an alert that flaps (three re-fires in an hour) count once in the window, not each.",
+    )
     version = models.PositiveIntegerField(default=1, editable=False)
     owner_note = models.TextField(blank=True, help_text="Who owns this policy, and why it is as it is.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -104,6 +115,69 @@ class StormPolicy(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class PolicyVersion(models.Model):
+    """What a policy was, from when, by whom; every save adds one."""
+
+    policy = models.ForeignKey(StormPolicy, on_delete=models.CASCADE, related_name="versions")
+    version = models.PositiveIntegerField()
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=150, blank=True)
+    fields = models.JSONField(help_text="{field: value}, enough to restore it.")
+    changes = models.JSONField(default=dict, help_text="{field: [before, after]}; empty for the first.")
+    restored_from = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [models.UniqueConstraint(fields=["policy", "version"], name="policy_version_once")]
+
+    def __str__(self) -> str:
+        return f"{self.policy} v{self.version}"
+
+
+class SeverityRule(models.Model):
+    """A value of the label `severity`, and what it means here. Case does not matter."""
+
+    value = models.CharField(max_length=128, unique=True)
+    severity = models.CharField(max_length=8, choices=Severity)
+
+    class Meta:
+        ordering = ["value"]
+
+    def __str__(self) -> str:
+        return f"{self.value} is {self.severity}"
+
+
+class EnvironmentRule(models.Model):
+    """Namespaces by pattern, and the environment they belong to; the first rule by position that matches wins."""
+
+    position = models.PositiveIntegerField(default=100)
+    namespace_pattern = models.CharField(
+        max_length=500, validators=[validate_pattern], help_text="RE2, anchored: prod-.*, payments|checkout"
+    )
+    environment = models.CharField(max_length=63)
+
+    class Meta:
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.namespace_pattern} is {self.environment}"
+
+
+class PriorityRule(models.Model):
+    """Severity and environment to P0 (first) to P3; an empty environment stands for all that have no rule."""
+
+    severity = models.CharField(max_length=8, choices=Severity)
+    environment = models.CharField(max_length=63, blank=True)
+    priority = models.CharField(max_length=2, choices=Priority)
+
+    class Meta:
+        ordering = ["priority", "severity", "environment"]
+        constraints = [models.UniqueConstraint(fields=["severity", "environment"], name="one_priority_each")]
+
+    def __str__(self) -> str:
+        return f"{self.severity} in {self.environment or 'any environment'} is {self.priority}"
 
 
 class Storm(models.Model):
@@ -124,7 +198,13 @@ class Storm(models.Model):
     opened_by = models.UUIDField(help_text="The alert that reached the threshold.")
     closed_at = models.DateTimeField(null=True, blank=True, help_text="The store's clock.")
     close_reason = models.CharField(max_length=16, choices=CloseReason, blank=True)
+    close_comment = models.CharField(max_length=500, blank=True, db_default="")
     previous = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="continued_by")
+    merged_into = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="merged")
+    reopened_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.CharField(max_length=150, blank=True, db_default="")
+    assignee = models.CharField(max_length=150, blank=True, db_default="")
 
     # What the last refresh counted; the alerts are the truth.
     alert_count = models.PositiveIntegerField(default=0)
@@ -189,6 +269,8 @@ class Alert(models.Model):
     alertname = models.CharField(max_length=512, blank=True)
     namespace = models.CharField(max_length=512, blank=True)
     severity = models.CharField(max_length=8, choices=Severity)
+    environment = models.CharField(max_length=63, blank=True, db_default="")
+    priority = models.CharField(max_length=2, choices=Priority, blank=True, db_default="")
     resource_kind = models.CharField(max_length=64)
     resource_name = models.CharField(max_length=512)
     labels = models.JSONField()
@@ -216,6 +298,13 @@ class Alert(models.Model):
     storm = models.ForeignKey(
         Storm, null=True, blank=True, on_delete=models.PROTECT, related_name="alerts", db_index=False
     )
+    split_from = models.ForeignKey(
+        Storm, null=True, blank=True, on_delete=models.SET_NULL, related_name="split_alerts", db_index=False
+    )
+    silence_id = models.BigIntegerField(null=True, blank=True, help_text="The silence that matched when it came in.")
+    flapping = models.BooleanField(
+        default=False, db_default=False, help_text="Its alert fired anew three times within an hour."
+    )
     changed_xid = models.BigIntegerField(
         default=0, help_text="The transaction that last changed what a storm's resource says of it."
     )
@@ -241,6 +330,7 @@ class Alert(models.Model):
                 condition=models.Q(storm__isnull=True, decided_at__isnull=False),
                 name="alert_window",
             ),
+            models.Index(fields=["fingerprint", "-received_at"], name="alert_fingerprint"),
             models.Index(fields=["alertname"]),
             models.Index(fields=["namespace"]),
         ]
@@ -275,7 +365,7 @@ class RemediationRequest(models.Model):
     desired_version = models.PositiveIntegerField(default=1)
     applied_version = models.PositiveIntegerField(default=0)
     rejected_version = models.PositiveIntegerField(default=0, help_text="The cluster refused this version as wrong.")
-    sync_state = models.CharField(max_length=8, choices=SyncState, default=SyncState.PENDING)
+    sync_state = models.CharField(max_length=10, choices=SyncState, default=SyncState.PENDING)
     attempts = models.PositiveIntegerField(default=0, help_text="Since the last success.")
     last_attempt_at = models.DateTimeField(null=True, blank=True)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
@@ -293,6 +383,9 @@ class RemediationRequest(models.Model):
     phase = models.CharField(max_length=32, blank=True)
     phase_message = models.TextField(blank=True)
     phase_at = models.DateTimeField(null=True, blank=True)
+    collected_at = models.DateTimeField(
+        null=True, blank=True, help_text="Deleted from the cluster by garbage collection."
+    )
 
     class Meta:
         ordering = ["-created_at", "-id"]

@@ -4,7 +4,7 @@ import re
 
 from django.core.exceptions import ValidationError
 
-from storms.matchers import MatcherError, parse_matchers
+from storms.matchers import MatcherError, check_pattern, parse_matchers
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -24,3 +24,10 @@ def validate_group_by(value: list[str]) -> None:
         raise ValidationError("a label is named twice", code="group_by")
     if len(value) > 10:
         raise ValidationError("10 labels at most", code="group_by")
+
+
+def validate_pattern(value: str) -> None:
+    try:
+        check_pattern(value)
+    except MatcherError as error:
+        raise ValidationError(str(error), code="pattern") from error

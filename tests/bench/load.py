@@ -92,9 +92,8 @@ def _request(load: Load, serial: int) -> bytes:
     namespace = f"bench-{serial // load.alerts % load.namespaces}"
     alerts = ",".join(ALERT % (namespace, serial + number) for number in range(load.alerts))
     body = f'{{"version":"4","truncatedAlerts":0,"alerts":[{alerts}]}}'
-    return (
-        f"POST {load.path} HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    ).encode()
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"POST {load.path} HTTP/1.1\r\n{head}\r\n{body}".encode()
 
 
 def _status(connection: socket.socket) -> int:
