@@ -16,8 +16,9 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 USER, PASSWORD = "root", "a-password-for-tests"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the whole session: while it lives, its event loop makes Django refuse database calls of other tests."""
     if not CHROMIUM:
         pytest.skip("no Chromium: `apt-get install chromium`, or name the program in CHROMIUM")
     with sync_playwright() as playwright:
