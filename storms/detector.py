@@ -6,7 +6,7 @@ within `MEMORY_US` gets the same answer again, so a retried request creates noth
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -61,6 +61,8 @@ class GroupCall:
 
     recent: [(episode, us)], the episodes of the window that are in no storm, needed if the store forgot the group;
     None as long as nobody asked the database: such a store then answers Cold.
+    reopen_us: for how long a storm that closed by itself may be reopened, microseconds.
+    counted_as: {episode: member}, episodes that share a member count once in the window.
     """
 
     group_key: str
@@ -70,6 +72,8 @@ class GroupCall:
     known: KnownStorm | None = None
     recent: Sequence[tuple[UUID, int]] | None = None
     known_wins: bool = False
+    reopen_us: int = 0
+    counted_as: Mapping[UUID, UUID] = field(default_factory=dict)
 
     def with_recent(self, recent: Sequence[tuple[UUID, int]]) -> "GroupCall":
         return replace(self, recent=recent)
@@ -96,6 +100,7 @@ class GroupDecision:
     opened_by: UUID | None
     window_from_us: int
     notify: bool
+    reopened_us: int | None = None
     answers: list[Answer] = field(default_factory=list)
 
 
@@ -188,7 +193,7 @@ def _clock(now_us: int | None) -> str:
 def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:
     rule, known = call.rule, call.known
     arguments: list[Any] = [
-        _clock(now_us), rule.threshold, rule.window_us, rule.hold_us, rule.quiet_us, rule.max_us,
+        _clock(now_us), rule.threshold, rule.window_us, rule.hold_us, rule.quiet_us, rule.max_us, call.reopen_us,
         str(call.storm_id), max(MEMORY_US, rule.window_us),
     ]  # fmt: skip
     arguments += (
@@ -199,7 +204,10 @@ def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:
     arguments += ["1" if call.known_wins else "0", -1 if call.recent is None else len(call.recent)]
     for episode, us in call.recent or ():
         arguments += [str(episode), us]
-    arguments += [str(episode) for episode in call.episodes]
+    arguments += [
+        f"{episode}/{call.counted_as[episode]}" if episode in call.counted_as else str(episode)
+        for episode in call.episodes
+    ]
     return arguments
 
 
@@ -241,7 +249,7 @@ def _text(value: Any) -> str:
 def _read_decision(reply: list[Any]) -> GroupDecision | Cold:
     if len(reply) == 1:
         return Cold.COLD
-    now, storm, opened, opened_by, window_from, notify = (_text(item) for item in reply[:6])
+    now, storm, opened, opened_by, window_from, notify, reopened = (_text(item) for item in reply[:7])
     return GroupDecision(
         now_us=int(now),
         storm_id=UUID(storm) if storm else None,
@@ -249,7 +257,8 @@ def _read_decision(reply: list[Any]) -> GroupDecision | Cold:
         opened_by=UUID(opened_by) if opened_by else None,
         window_from_us=int(window_from or 0),
         notify=notify == "1",
-        answers=[_read_answer(_text(answer)) for answer in reply[6]],
+        reopened_us=int(reopened) if reopened else None,
+        answers=[_read_answer(_text(answer)) for answer in reply[7]],
     )
 
 

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import Value
 from django.utils import timezone
 
 from storms.choices import (
@@ -213,6 +214,9 @@ class Storm(models.Model):
     severity = models.CharField(max_length=8, choices=Severity, default=Severity.INFO)
     severity_counts = models.JSONField(default=dict)
     alert_names = models.JSONField(default=list, help_text="[{name, count}], most frequent first.")
+    places = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()), help_text="Namespaces and clusters seen, for news."
+    )
     last_alert_at = models.DateTimeField()
     refreshed_at = models.DateTimeField(null=True, blank=True)
     refreshed_xmin = models.BigIntegerField(

@@ -4,16 +4,20 @@ The most specific enabled policy that matches wins: more `=` matchers first, the
 by name. The cache is keyed by the configuration's generation, which every webhook reads in its one look-up.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import msgspec
 from django.db import connection
 
+from storms import rules
 from storms.detector import Rule
-from storms.matchers import Matcher, parse_matchers, specificity
+from storms.matchers import Matcher, MatcherError, MatcherIndex, parse_matchers, specificity
 from storms.models import StormPolicy
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_POLICY_NAME = "default"
 SECOND_US = 1_000_000
@@ -21,7 +25,7 @@ SECOND_US = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """A policy, ready to match and to count."""
+    """A policy, ready to match and to count; `reopen_us` in microseconds, 0: never."""
 
     id: int
     name: str
@@ -31,6 +35,8 @@ class CompiledPolicy:
     group_by: tuple[str, ...]
     rule: Rule
     reason: str
+    reopen_us: int = 0
+    count_flapping_once: bool = False
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(matcher.matches(labels) for matcher in self.matchers)
@@ -46,13 +52,22 @@ class PolicySet:
 
     generation: int
     policies: tuple[CompiledPolicy, ...]
+    _index: MatcherIndex = field(init=False, repr=False, compare=False)
+    _by_id: dict[int, CompiledPolicy] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", MatcherIndex([policy.matchers for policy in self.policies]))
+        object.__setattr__(self, "_by_id", {policy.id: policy for policy in self.policies})
 
     def choose(self, labels: Mapping[str, str]) -> CompiledPolicy:
-        return next(policy for policy in self.policies if policy.matches(labels))
+        """The first that matches; the last one always does."""
+        number = self._index.first(labels)
+        assert number is not None, "no policy without matchers"
+        return self.policies[number]
 
     def by_id(self, policy_id: int | None) -> CompiledPolicy:
         """That policy, or the catch-all where it is gone."""
-        return next((policy for policy in self.policies if policy.id == policy_id), self.policies[-1])
+        return self._by_id.get(policy_id or 0, self.policies[-1])
 
 
 _current = PolicySet(-1, ())
@@ -64,17 +79,32 @@ def current() -> PolicySet:
 
 
 def reload() -> PolicySet:
-    """Compile the enabled policies. The generation is read first: a change in between only causes one reload more."""
+    """Compile the enabled policies, and the rules (`storms.rules`), which the same generation stands for.
+
+    The generation is read first: a change in between only causes one reload more.
+    """
     global _current
     with connection.cursor() as cursor:
         cursor.execute("select coalesce((select value from storms_configgeneration), 0)")
         [generation] = cursor.fetchone()
-    policies = [compile_policy(policy) for policy in StormPolicy.objects.filter(enabled=True)]
-    if not any(not policy.matchers for policy in policies):
+    rules.reload()
+    compiled = compile_all(StormPolicy.objects.filter(enabled=True))
+    if not any(not policy.matchers for policy in compiled):
         # Only possible past the services, which keep one; without it an alert could have no decision.
-        policies.append(compile_policy(_restore_default()))
-    _current = PolicySet(generation, tuple(in_order(policies)))
+        compiled.append(compile_policy(_restore_default()))
+    _current = PolicySet(generation, tuple(in_order(compiled)))
     return _current
+
+
+def compile_all(rows: Iterable[StormPolicy]) -> list[CompiledPolicy]:
+    """Those that can be read; one that cannot, written past the services, must not stop all ingestion."""
+    compiled = []
+    for row in rows:
+        try:
+            compiled.append(compile_policy(row))
+        except MatcherError as error:
+            logger.error("policy %s gets no alerts: %s", row.name, error)
+    return compiled
 
 
 def in_order(policies: Iterable[CompiledPolicy]) -> list[CompiledPolicy]:
@@ -107,6 +137,8 @@ def compile_policy(policy: StormPolicy) -> CompiledPolicy:
             max_us=policy.max_duration_seconds * SECOND_US,
         ),
         reason=_reason(matchers),
+        reopen_us=policy.reopen_seconds * SECOND_US,
+        count_flapping_once=policy.count_flapping_once,
     )
 
 

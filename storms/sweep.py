@@ -20,6 +20,7 @@ from storms.detector import StoreUnavailable
 from storms.queue import enqueue_sync
 from storms.services.closing import close_due_storms
 from storms.services.deferred import decide_deferred
+from storms.services.operators import move_merged_alerts
 from storms.services.refresh import dirty_storms
 from storms.services.releasing import adopt_stragglers, release_due_alerts
 from storms.services.requests import mark_storms_due, take_due
@@ -93,7 +94,7 @@ def _decide(swept: Swept) -> None:
 
 
 def _adopt(swept: Swept) -> None:
-    swept.adopted = len(adopt_stragglers())
+    swept.adopted = len(adopt_stragglers()) + move_merged_alerts()
 
 
 def _release(swept: Swept, now: datetime) -> None:

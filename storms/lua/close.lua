@@ -34,7 +34,8 @@ local last = known_last_us
 if open then last = tonumber(last_us) end
 if now - last < idle_us then return { 'active', text(last), '' } end
 
-redis.call('DEL', state)
+-- What was the open storm's stays, for decide.lua may reopen it.
+redis.call('HDEL', state, 'open')
 redis.call('HSET', state, 'closed', storm, 'closed_us', text(now), 'closed_reason', reason, 'seen_us', text(now))
 redis.call('PEXPIRE', state, 172800000)
 return { 'closed', text(now), reason }

@@ -4,34 +4,37 @@
 -- count to the threshold opens the storm, which takes in the whole window. A storm that was quiet for too long, or is
 -- too old, is closed here first, so that nothing joins it however late the sweep is.
 --
--- KEYS  1 state       hash: open, opened_us, opened_by, window_from_us, last_us, count, quiet_us, max_us, notified_us;
---                     closed, closed_us, closed_reason (the last storm that was closed)
---       2 window      sorted set: episode -> us; episodes of the window that are in no storm
+-- KEYS  1 state       hash: open (only while a storm is), opened_us, opened_by, window_from_us, last_us, count, quiet_us,
+--                     max_us, reopened_us, notified_us: the open storm or the last one; closed, closed_us,
+--                     closed_reason: the last storm that was closed
+--       2 window      sorted set: member -> us; what was counted in the window and is in no storm
 --       3 decisions   hash: episode -> answer
 --       4 remembered  sorted set: episode -> us; the same episodes by time
 -- ARGV  1 now_us      '' for the store's own clock; tests pass a clock of theirs
 --       2 threshold   number of episodes
---       3 window_us   4 hold_us   5 quiet_us   6 max_us       of the policy, microseconds
---       7 storm       id to use if this call opens a storm
---       8 memory_us   how long an answer is remembered
---       9 known       id of the storm that the database knows as open, or ''
---      10 known_opened_us  11 known_quiet_us  12 known_max_us  13 known_count   of that storm
---      14 known_wins  '1': the database's storm replaces whatever is open here (after a conflict there)
---      15 n           number of window episodes that the database knows, then n pairs: episode, us;
+--       3 window_us   4 hold_us   5 quiet_us   6 max_us   7 reopen_us   of the policy, microseconds
+--       8 storm       id to use if this call opens a storm
+--       9 memory_us   how long an answer is remembered
+--      10 known       id of the storm that the database knows as open, or ''
+--      11 known_opened_us  12 known_quiet_us  13 known_max_us  14 known_count   of that storm
+--      15 known_wins  '1': the database's storm replaces whatever is open here (after a conflict there)
+--      16 n           number of window members that the database knows, then n pairs: member, us;
 --                     -1: not asked yet, so a store that forgot the group replies { 'cold' } and decides nothing
---      then           the episodes to decide, in their order
--- RETURNS { now_us, open, opened_us, opened_by, window_from_us, notify, { answer, answer, ... } }
---      open           id of the open storm or '' (then the next three are '' too)
+--      then           the episodes to decide, in their order, each 'episode' or 'episode/member': a member of its own
+--                     name makes several episodes (of a flapping alert) count as one
+-- RETURNS { now_us, open, opened_us, opened_by, window_from_us, notify, reopened_us, { answer, answer, ... } }
+--      open           id of the open storm or '' (then what follows of it is '' too)
 --      notify         '1' at most once per second and storm: its resource is worth a refresh
+--      reopened_us    when it was reopened last, or ''
 --      answer         'outcome|count|decided_us|storm|release_us', empty where a field does not apply
 -- TTL   state two days after its last use, none while a storm is open; the others as long as they can matter.
 
 local state, window, decisions, remembered = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local threshold, window_us, hold_us = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local quiet_us, max_us = ARGV[5], ARGV[6]
-local proposed, memory_us = ARGV[7], tonumber(ARGV[8])
-local known, known_opened_us, known_quiet_us, known_max_us = ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local known_count, known_wins, hints = ARGV[13], ARGV[14] == '1', tonumber(ARGV[15])
+local quiet_us, max_us, reopen_us = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local proposed, memory_us = ARGV[8], tonumber(ARGV[9])
+local known, known_opened_us, known_quiet_us, known_max_us = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
+local known_count, known_wins, hints = ARGV[14], ARGV[15] == '1', tonumber(ARGV[16])
 local STATE_TTL_MS, NOTIFY_US, FORGET_AT_ONCE = 172800000, 1000000, 100
 
 local function text(number) return string.format('%.0f', number) end
@@ -59,7 +62,7 @@ elseif cold and hints < 0 then
   return { 'cold' }
 elseif cold then
   for i = 1, hints do
-    redis.call('ZADD', window, ARGV[15 + 2 * i], ARGV[14 + 2 * i])
+    redis.call('ZADD', window, ARGV[16 + 2 * i], ARGV[15 + 2 * i])
   end
 end
 
@@ -68,7 +71,8 @@ if s.open then
   local max_end = tonumber(s.opened_us) + tonumber(s.max_us)
   local ends = math.min(quiet_end, max_end)
   if ends <= now then
-    s = { closed = s.open, closed_us = text(ends), closed_reason = quiet_end <= max_end and 'quiet' or 'max_duration' }
+    s.closed, s.closed_us, s.closed_reason = s.open, text(ends), quiet_end <= max_end and 'quiet' or 'max_duration'
+    s.open = nil
   end
 end
 
@@ -79,13 +83,23 @@ if #old > 0 then
   redis.call('ZREM', remembered, unpack(old))
 end
 
+-- A storm that closed by itself a moment ago goes on, if the policy says so and it is not too old.
+local function may_reopen()
+  return s.closed and (s.closed_reason == 'quiet' or s.closed_reason == 'resolved') and s.opened_us
+    and now - tonumber(s.closed_us) <= reopen_us and now < tonumber(s.opened_us) + tonumber(s.max_us)
+end
+
 local answers = {}
-local function decide(episode)
+local function decide(episode, member)
+  if not s.open and reopen_us > 0 and may_reopen() then
+    s.open, s.reopened_us, s.notified_us = s.closed, text(now), '0'
+    s.closed, s.closed_us, s.closed_reason = nil, nil, nil
+  end
   if s.open then
     s.count, s.last_us = text(tonumber(s.count) + 1), text(now)
     return 'aggregated', s.count, s.open, ''
   end
-  redis.call('ZADD', window, text(now), episode)
+  redis.call('ZADD', window, text(now), member ~= '' and member or episode)
   local count = redis.call('ZCARD', window)
   if count < threshold then
     if hold_us == 0 then return 'individual', text(count), '', '' end
@@ -93,17 +107,18 @@ local function decide(episode)
   end
   s.open, s.opened_us, s.opened_by, s.last_us = proposed, text(now), episode, text(now)
   s.window_from_us, s.count, s.quiet_us, s.max_us, s.notified_us = text(now - window_us), text(count), quiet_us, max_us, '0'
+  s.reopened_us = nil
   redis.call('DEL', window)
   return 'storm_opened', text(count), proposed, ''
 end
 
-for i = 16 + 2 * math.max(hints, 0), #ARGV do
-  local episode = ARGV[i]
+for i = 17 + 2 * math.max(hints, 0), #ARGV do
+  local episode, member = ARGV[i]:match('^([^/]*)/?(.*)$')
   local answer = redis.call('HGET', decisions, episode)
   -- An answer under a storm that closed since was never recorded (else the caller would not ask): count it anew.
   local storm = answer and answer:match('^[^|]*|[^|]*|[^|]*|([^|]*)|')
   if not answer or (storm ~= '' and storm ~= s.open) then
-    local outcome, count, storm, release_us = decide(episode)
+    local outcome, count, storm, release_us = decide(episode, member)
     answer = table.concat({ outcome, count, text(now), storm, release_us }, '|')
     redis.call('HSET', decisions, episode, answer)
     redis.call('ZADD', remembered, text(now), episode)
@@ -129,4 +144,5 @@ redis.call('PEXPIRE', window, math.ceil(window_us / 1000) + 1000)
 redis.call('PEXPIRE', decisions, math.ceil(memory_us / 1000))
 redis.call('PEXPIRE', remembered, math.ceil(memory_us / 1000))
 
-return { text(now), s.open or '', s.opened_us or '', s.opened_by or '', s.window_from_us or '', notify, answers }
+if not s.open then return { text(now), '', '', '', '', notify, '', answers } end
+return { text(now), s.open, s.opened_us, s.opened_by, s.window_from_us, notify, s.reopened_us or '', answers }

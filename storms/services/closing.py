@@ -50,7 +50,9 @@ def _fires(storm_id: UUID) -> bool:
     return Alert.objects.filter(storm_id=storm_id, status=AlertStatus.FIRING).exists()
 
 
-def close_storm(*, storm_id: UUID, group_key: str, reason: CloseReason, idle_us: int = 0, actor: str = "") -> bool:
+def close_storm(
+    *, storm_id: UUID, group_key: str, reason: CloseReason, idle_us: int = 0, actor: str = "", comment: str = ""
+) -> bool:
     """Close one storm unless an alert joined within `idle_us`; True if this call closed its row.
 
     Raises: StoreUnavailable.
@@ -63,7 +65,7 @@ def close_storm(*, storm_id: UUID, group_key: str, reason: CloseReason, idle_us:
         # The row was behind; the next look at it comes when the storm can be quiet.
         Storm.objects.filter(id=storm_id).update(last_alert_at=to_datetime(verdict.us))
         return False
-    return _close_row(storm_id, verdict.us, verdict.reason or reason, actor)
+    return _close_row(storm_id, verdict.us, verdict.reason or reason, actor, comment)
 
 
 def close_what_the_store_closed(*, storm_id: UUID) -> bool:
@@ -74,16 +76,16 @@ def close_what_the_store_closed(*, storm_id: UUID) -> bool:
     )
     if verdict.verdict != "closed":
         return False
-    _close_row(storm_id, verdict.us, verdict.reason, "")
+    _close_row(storm_id, verdict.us, verdict.reason)
     return True
 
 
-def _close_row(storm_id: UUID, closed_us: int, reason: str, actor: str) -> bool:
+def _close_row(storm_id: UUID, closed_us: int, reason: str, actor: str = "", comment: str = "") -> bool:
     reason = reason if reason in CloseReason.values else CloseReason.QUIET.value
     closed_at = to_datetime(closed_us)
     with transaction.atomic():
         updated = Storm.objects.filter(id=storm_id, state=StormState.OPEN).update(
-            state=StormState.CLOSED, closed_at=closed_at, close_reason=reason
+            state=StormState.CLOSED, closed_at=closed_at, close_reason=reason, close_comment=comment
         )
         if not updated:
             return False
@@ -91,9 +93,8 @@ def _close_row(storm_id: UUID, closed_us: int, reason: str, actor: str) -> bool:
             storm_id=storm_id,
             kind=EventKind.CLOSED,
             at=closed_at,
-            message=f"Closed: {CloseReason(reason).label.lower()}",
+            message=f"Closed: {CloseReason(reason).label.lower()}" + (f" ({comment})" if comment else ""),
             actor=actor,
-            once=EventKind.CLOSED,
         )
         mark_storms_due(storm_ids=[storm_id])
     live.publish_storm(Storm.objects.get(id=storm_id))

@@ -75,7 +75,15 @@ def _overrule(members: list[_Waiting]) -> None:
 
 
 def _call(key: str, members: list[_Waiting], seen: Seen) -> GroupCall:
-    return GroupCall(key, members[0].policy.rule, uuid4(), [alert.id for alert in members], seen.storms.get(key))
+    policy = members[0].policy
+    return GroupCall(
+        key,
+        policy.rule,
+        uuid4(),
+        [alert.id for alert in members],
+        seen.storms.get(key),
+        reopen_us=policy.reopen_us,
+    )
 
 
 def _waiting(limit: int) -> list[_Waiting]:

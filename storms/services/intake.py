@@ -7,7 +7,7 @@ decision, the same request sent again gets the same answers, because the store r
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -49,6 +49,7 @@ class Origin:
 
     still_valid: called when the configuration changed since the sender was authenticated; it raises if the sender
     would be refused now.
+    silence_of: the id of the silence that matches these labels now, None where there is none.
     """
 
     receiver: str
@@ -56,6 +57,7 @@ class Origin:
     delivery_id: UUID
     received_at: datetime
     still_valid: Callable[[], None]
+    silence_of: Callable[[Mapping[str, str]], int | None] = lambda _labels: None
 
 
 @dataclass(slots=True)
@@ -92,8 +94,9 @@ class _Episode:
     firing: list[int] = field(default_factory=list)
     resolved: list[IncomingAlert] = field(default_factory=list)
     resolved_at: list[int] = field(default_factory=list)
+    silence_id: int | None = None
+    flapping: bool = False
     answer: Answer | None = None
-    decided: bool = False
 
 
 def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, companion: Companion) -> Intake:
@@ -107,8 +110,12 @@ def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, comp
     overruled: set[str] = set()
     for _ in range(MAX_ROUNDS):
         policy_set = policies.current()
-        episodes = _plan(alerts, policy_set)
-        seen = look_up(ids=episodes, groups={episode.group_key for episode in episodes.values()})
+        episodes = _plan(alerts, policy_set, origin)
+        seen = look_up(
+            ids=episodes,
+            groups={episode.group_key for episode in episodes.values()},
+            fingerprints={episode.alert.fingerprint for episode in episodes.values() if episode.firing},
+        )
         if seen.generation != policy_set.generation:
             policies.reload()
             origin.still_valid()
@@ -124,10 +131,10 @@ def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, comp
             if not isinstance(error.__cause__, DeadlockDetected):
                 raise
             logger.warning("deadlock, recording again")
-    return _record(_plan(alerts, policies.current()), seen, {}, origin, companion)
+    return _record(_plan(alerts, policies.current(), origin), seen, {}, origin, companion)
 
 
-def _plan(alerts: Sequence[tuple[int, IncomingAlert]], policy_set: PolicySet) -> dict[UUID, _Episode]:
+def _plan(alerts: Sequence[tuple[int, IncomingAlert]], policy_set: PolicySet, origin: Origin) -> dict[UUID, _Episode]:
     """The batch by episode, in order, each with its policy and group."""
     episodes: dict[UUID, _Episode] = {}
     keys: dict[tuple[int, tuple[str, ...]], str] = {}
@@ -140,6 +147,7 @@ def _plan(alerts: Sequence[tuple[int, IncomingAlert]], policy_set: PolicySet) ->
             if place not in keys:
                 keys[place] = policies.group_key(policy.id, labels)
             episode = episodes[alert.id] = _Episode(alert, policy, labels, keys[place])
+            episode.silence_id = origin.silence_of(alert.labels)
         if alert.firing:
             episode.firing.append(index)
         else:
@@ -152,7 +160,8 @@ def _decide(episodes: dict[UUID, _Episode], seen: Seen, overruled: set[str]) -> 
     """Ask the store about every new firing episode; groups that it could not decide are absent from the reply."""
     groups: dict[str, list[_Episode]] = {}
     for id_, episode in episodes.items():
-        if episode.firing and id_ not in seen.episodes:
+        episode.flapping = episode.alert.fingerprint in seen.flapping
+        if episode.firing and episode.silence_id is None and _is_open_question(id_, seen):
             groups.setdefault(episode.group_key, []).append(episode)
     calls = [
         GroupCall(
@@ -162,6 +171,8 @@ def _decide(episodes: dict[UUID, _Episode], seen: Seen, overruled: set[str]) -> 
             episodes=[episode.alert.id for episode in members],
             known=seen.storms.get(key),
             known_wins=key in overruled,
+            reopen_us=members[0].policy.reopen_us,
+            counted_as=_counted_as(members),
         )
         for key, members in groups.items()
     ]
@@ -170,6 +181,19 @@ def _decide(episodes: dict[UUID, _Episode], seen: Seen, overruled: set[str]) -> 
         for episode, answer in zip(groups[key], decision.answers, strict=True):
             episode.answer = answer
     return decisions
+
+
+def _is_open_question(id_: UUID, seen: Seen) -> bool:
+    """A new episode, or one that was silenced when it came in and is sent again, still firing, after the silence."""
+    return id_ not in seen.episodes or id_ in seen.silenced
+
+
+def _counted_as(members: list[_Episode]) -> dict[UUID, UUID]:
+    return {
+        episode.alert.id: UUID(episode.alert.fingerprint[:32])
+        for episode in members
+        if episode.flapping and episode.policy.count_flapping_once
+    }
 
 
 def ask_store(calls: list[GroupCall]) -> dict[str, GroupDecision]:
@@ -246,7 +270,9 @@ def _record(
 
 def _results(episodes: dict[UUID, _Episode], seen: Seen) -> list[Result]:
     results = [
-        result for id_, episode in episodes.items() for result in _results_of(episode, id_ in seen.episodes, seen)
+        result
+        for id_, episode in episodes.items()
+        for result in _results_of(episode, not _is_open_question(id_, seen), seen)
     ]
     for result in results:
         if result.storm is not None:
@@ -261,7 +287,7 @@ def _results_of(episode: _Episode, known: bool, seen: Seen) -> list[Result]:
     for place, index in enumerate(episode.firing):
         result = Result(index, alert.fingerprint, Outcome.DUPLICATE.value, episode.group_labels, storm=storm)
         if not known and place == 0:
-            result.outcome = answer.outcome if answer is not None else Outcome.DEFERRED.value
+            result.outcome = _outcome(episode, alert.id in seen.silenced)
             if answer is not None:
                 result.count, result.threshold = answer.count, episode.policy.rule.threshold
                 result.storm = answer.storm_id
@@ -274,6 +300,15 @@ def _results_of(episode: _Episode, known: bool, seen: Seen) -> list[Result]:
         for index in episode.resolved_at
     ]
     return results
+
+
+def _outcome(episode: _Episode, was_silenced: bool) -> str:
+    if episode.answer is not None:
+        return episode.answer.outcome
+    if was_silenced:
+        # Still silenced, or the store is away and a later copy asks again.
+        return Outcome.DUPLICATE.value
+    return (Outcome.DEFERRED if episode.silence_id is None else Outcome.SILENCED).value
 
 
 DISPOSITIONS = {
@@ -290,6 +325,8 @@ def _row(episode: _Episode, seen: Seen, origin: Origin) -> Row:
     resolution = episode.resolved[-1] if episode.resolved else None
     if answer is not None:
         outcome, disposition = answer.outcome, DISPOSITIONS[answer.outcome]
+    elif episode.firing and episode.silence_id is not None:
+        outcome, disposition = Outcome.SILENCED.value, Disposition.SILENCED.value
     elif episode.firing:
         outcome, disposition = Outcome.DEFERRED.value, Disposition.DEFERRED.value
     else:
@@ -314,6 +351,8 @@ def _row(episode: _Episode, seen: Seen, origin: Origin) -> Row:
         group_key=episode.group_key,
         group_labels=episode.group_labels,
         threshold=episode.policy.rule.threshold,
+        silence_id=episode.silence_id if answer is None else None,
+        flapping=episode.flapping,
         answer=answer,
     )
 

@@ -6,44 +6,70 @@ from uuid import UUID
 
 from django.db import connection
 
+from storms.choices import Disposition
 from storms.detector import KnownStorm
 
 # The generation comes along so that an edited policy or a revoked receiver holds from the next webhook on.
 _LOOK_UP = """
 select
   coalesce((select value from storms_configgeneration), 0),
-  (select json_agg(json_build_array(id, storm_id)) from storms_alert where id = any(%(ids)s)),
+  (select json_agg(json_build_array(id, storm_id, disposition)) from storms_alert where id = any(%(ids)s)),
+  (select json_agg(fingerprint) from (
+      select fingerprint from storms_alert
+      where fingerprint = any(%(fingerprints)s) and received_at > now() - interval '1 hour'
+      group by 1 having count(*) >= %(flapping)s) f),
   (select json_agg(json_build_array(group_key, id, (extract(epoch from opened_at) * 1000000)::bigint,
                                     quiet_seconds * 1000000::bigint, max_duration_seconds * 1000000::bigint,
                                     alert_count))
      from storms_storm where group_key = any(%(groups)s) and state = 'open')
 """
 
+# A flapping alert's episodes may count once: then they share one member, its fingerprint's first half.
 _RECENT = """
-select g.key, a.id, (extract(epoch from a.decided_at) * 1000000)::bigint
+select g.key, case when a.flapping and p.count_flapping_once then substr(a.fingerprint, 1, 32)::uuid else a.id end,
+    max((extract(epoch from a.decided_at) * 1000000)::bigint)
   from unnest(%(groups)s::text[], %(windows)s::bigint[]) as g(key, window_us)
   join storms_alert a on a.group_key = g.key and a.storm_id is null
-   and a.decided_at > now() - g.window_us * interval '1 microsecond'
+   and a.split_from_id is null and a.decided_at > now() - g.window_us * interval '1 microsecond'
+  left join storms_stormpolicy p on p.id = a.policy_id
+group by 1, 2
 """
+# So many earlier episodes within the hour make the next one a flap: three re-fires.
+FLAPPING_EPISODES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """episodes: {id: the storm it is in, or None}; storms: the open storm by group."""
+    """episodes: {id: the storm it is in, or None}; storms: the open storm by group.
+
+    silenced: known episodes that are silenced; flapping: fingerprints that fired anew too often within the hour.
+    """
 
     generation: int
     episodes: dict[UUID, UUID | None]
     storms: dict[str, KnownStorm]
+    silenced: frozenset[UUID] = frozenset()
+    flapping: frozenset[str] = frozenset()
 
 
-def look_up(*, ids: Collection[UUID], groups: Collection[str]) -> Seen:
+def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Collection[str] = ()) -> Seen:
     """One round trip for any number of alerts and groups."""
     with connection.cursor() as cursor:
-        cursor.execute(_LOOK_UP, {"ids": list(ids), "groups": list(groups)})
-        generation, episodes, storms = cursor.fetchone()
+        cursor.execute(
+            _LOOK_UP,
+            {
+                "ids": list(ids),
+                "groups": list(groups),
+                "fingerprints": list(fingerprints),
+                "flapping": FLAPPING_EPISODES,
+            },
+        )
+        generation, episodes, flapping, storms = cursor.fetchone()
     return Seen(
         generation=generation,
-        episodes={UUID(id_): UUID(storm) if storm else None for id_, storm in episodes or ()},
+        episodes={UUID(id_): UUID(storm) if storm else None for id_, storm, _ in episodes or ()},
+        silenced=frozenset(UUID(id_) for id_, _, disposition in episodes or () if disposition == Disposition.SILENCED),
+        flapping=frozenset(flapping or ()),
         storms={
             group: KnownStorm(UUID(id_), opened, quiet, longest, count)
             for group, id_, opened, quiet, longest, count in storms or ()

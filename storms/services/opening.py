@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 from psycopg.types.json import Jsonb
 
-from storms.choices import EventKind
+from storms.choices import CloseReason, EventKind, StormState
 from storms.clock import to_datetime
 from storms.detector import GroupDecision
 from storms.policies import CompiledPolicy
@@ -52,7 +52,8 @@ select %(id)s, (select id from storms_stormpolicy where id = %(policy_id)s), %(p
 on conflict do nothing
 """
 _RIVALS = """
-select id, state, closed_at from storms_storm where id = %(id)s or (group_key = %(group_key)s and state = 'open')
+select id, state, closed_at, close_reason from storms_storm
+where id = %(id)s or (group_key = %(group_key)s and state = 'open')
 """
 _INSERT_REQUEST = """
 insert into storms_remediationrequest (id, kind, storm_id, name, namespace, origin_namespace, created_at,
@@ -74,8 +75,13 @@ on conflict (id) do nothing
 """
 _INSERT_EVENT = """
 insert into storms_stormevent (storm_id, kind, at, message, detail, actor, once)
-values (%(storm)s, %(kind)s, %(at)s, %(message)s, '{}', '', %(kind)s)
+values (%(storm)s, %(kind)s, %(at)s, %(message)s, '{}', '', %(once)s)
 on conflict (storm_id, once) do nothing
+"""
+_REOPEN = """
+update storms_storm set state = 'open', closed_at = null, close_reason = '', reopened_at = %(at)s,
+    last_alert_at = greatest(last_alert_at, %(at)s)
+where id = %(storm)s and state = 'closed'
 """
 # The window is (opened_at - window, opened_at], both by the store's clock, which orders all decisions of a group: it
 # holds exactly the episodes that the script counted. Rows are locked in the order of their ids, as everywhere.
@@ -83,6 +89,7 @@ _ADOPT = """
 with window_alerts as (
     select a.id from storms_alert a join storms_storm s on s.id = %(storm)s
     where a.group_key = s.group_key and a.storm_id is null and a.decided_at <= s.opened_at and s.state = 'open'
+      and a.split_from_id is null
       and a.decided_at > s.opened_at - s.window_seconds * interval '1 second'
     order by a.id for update of a
 )
@@ -125,7 +132,13 @@ def ensure_storm(opening: Opening) -> None:
         )
         cursor.execute(
             _INSERT_EVENT,
-            {"storm": decision.storm_id, "kind": EventKind.OPENED.value, "at": values["opened_at"], "message": message},
+            {
+                "storm": decision.storm_id,
+                "kind": EventKind.OPENED.value,
+                "at": values["opened_at"],
+                "message": message,
+                "once": EventKind.OPENED.value,
+            },
         )
 
 
@@ -148,15 +161,38 @@ def _storm_values(opening: Opening) -> dict[str, Any]:
     }
 
 
-def _check_rivals(opening: Opening, rows: list[tuple[UUID, str, datetime | None]]) -> None:
-    """The decided storm is open, or was closed after this alert joined it; else the rows disagree with the store."""
-    storm_id = opening.decision.storm_id
+def _check_rivals(opening: Opening, rows: list[tuple[UUID, str, datetime | None, str]]) -> None:
+    """The decided storm is open, was closed after this alert joined it, or was reopened since; else: a conflict."""
+    storm_id, reopened_us = opening.decision.storm_id, opening.decision.reopened_us
     assert storm_id is not None
-    own = next((row for row in rows if row[0] == storm_id), None)
-    if own is not None and (own[1] == "open" or (own[2] is not None and opening.joined_at <= own[2])):
-        return
-    rival = next((row[0] for row in rows if row[0] != storm_id and row[1] == "open"), None)
+    rival = next((row[0] for row in rows if row[0] != storm_id and row[1] == StormState.OPEN), None)
+    for id_, state, closed_at, reason in rows:
+        if id_ != storm_id:
+            continue
+        if state == StormState.OPEN or (closed_at is not None and opening.joined_at <= closed_at):
+            return
+        itself = reason in (CloseReason.QUIET, CloseReason.RESOLVED)
+        if rival is None and itself and reopened_us is not None and closed_at is not None:
+            reopened_at = to_datetime(reopened_us)
+            if closed_at <= reopened_at:
+                _reopen(storm_id, reopened_at)
+                return
     raise StormConflict(opening.group_key, rival, storm_id)
+
+
+def _reopen(storm_id: UUID, reopened_at: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_REOPEN, {"storm": storm_id, "at": reopened_at})
+        cursor.execute(
+            _INSERT_EVENT,
+            {
+                "storm": storm_id,
+                "kind": EventKind.REOPENED.value,
+                "at": reopened_at,
+                "message": "Reopened: a new alert soon after it had closed",
+                "once": f"reopened-{reopened_at.isoformat()}",
+            },
+        )
 
 
 def adopt_window(*, storm_id: UUID) -> list[UUID]:

@@ -35,6 +35,8 @@ class Row:
     group_key: str
     group_labels: dict[str, str]
     threshold: int
+    silence_id: int | None
+    flapping: bool
     answer: Answer | None
 
     @property
@@ -75,7 +77,16 @@ _COLUMNS = {
     "threshold": "int",
     "release_at": "timestamptz",
     "storm_id": "uuid",
+    "silence_id": "bigint",
+    "flapping": "bool",
 }
+
+# An episode that was silenced and is decided now that it is sent again after the silence.
+_DECIDED_LATE = "(a.disposition = 'silenced' and excluded.decided_at is not null)"
+_LATE_COLUMNS = (
+    "decided_at", "count", "threshold", "release_at", "storm_id", "policy_id", "policy_version", "policy_reason",
+    "group_key", "group_labels",
+)  # fmt: skip
 
 # One JSON parameter holds all rows: thirty arrays would cost the process as much time to write as PostgreSQL to insert.
 # Rows go in by id, so two requests with the same episodes lock them in the same order. A policy may have been deleted
@@ -94,10 +105,12 @@ with {{companion}} incoming as (
         status = case when excluded.status = 'resolved' then 'resolved' else a.status end,
         ends_at = case when excluded.status = 'resolved' and a.status = 'firing' then excluded.ends_at
                        else a.ends_at end,
-        disposition = case when excluded.status = 'resolved' and a.disposition = 'held' then 'resolved_while_held'
+        disposition = case when {decided_late} then excluded.disposition
+                           when excluded.status = 'resolved' and a.disposition = 'held' then 'resolved_while_held'
                            else a.disposition end,
-        changed_xid = case when excluded.status = 'resolved' and a.status = 'firing' then excluded.changed_xid
-                           else a.changed_xid end
+        changed_xid = case when {decided_late} or excluded.status = 'resolved' and a.status = 'firing'
+                           then excluded.changed_xid else a.changed_xid end,
+        {late_columns}
     returning a.id, a.disposition, a.changed_xid, (a.xmax <> 0) as repeated
 ), resolved_requests as (
     update storms_remediationrequest r set desired_version = r.desired_version + 1, sync_state = 'pending',
@@ -107,6 +120,10 @@ with {{companion}} incoming as (
 )
 select id from saved where repeated
 """.format(  # noqa: S608  (column names only)
+    decided_late=_DECIDED_LATE,
+    late_columns=", ".join(
+        f"{name} = case when {_DECIDED_LATE} then excluded.{name} else a.{name} end" for name in _LATE_COLUMNS
+    ),
     columns=", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items()),
     names=", ".join(_COLUMNS),
     values=", ".join(
@@ -164,4 +181,6 @@ def _values(row: Row) -> dict[str, Any]:
         "threshold": row.threshold,
         "release_at": to_datetime(answer.release_us) if answer is not None and answer.release_us is not None else None,
         "storm_id": answer.storm_id if answer is not None else None,
+        "silence_id": row.silence_id,
+        "flapping": row.flapping,
     }

@@ -9,6 +9,7 @@ therefore has `changed_xid >= refreshed_xmin`, whenever it commits.
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -21,12 +22,14 @@ from storms.models import Storm, StormEvent
 from storms.remediation import MAX_AFFECTED, MAX_ALERT_NAMES, AffectedResource, StormFacts
 from storms.services.opening import adopt_window
 
+# More namespaces and clusters than this are not told apart.
+MAX_PLACES = 200
 _SEVERITY_ORDER = [Severity.CRITICAL.value, Severity.WARNING.value, Severity.INFO.value]
 
 _COUNT = """
 with m as materialized (
     select alertname, namespace, severity, resource_kind, resource_name, status = 'firing' as firing, source,
-           occurrences, received_at, last_seen_at, decided_at
+           occurrences, received_at, last_seen_at, decided_at, labels->>'cluster' as cluster
     from storms_alert where storm_id = %(storm)s
 ), names as (
     select alertname, count(*) as n from m group by 1
@@ -39,6 +42,9 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
         'occurrences', coalesce(sum(occurrences), 0), 'sources', array_agg(distinct source)) from m),
     (select min(received_at) from m), (select max(last_seen_at) from m), (select max(decided_at) from m),
     (select json_object_agg(severity, n) from (select severity, count(*) n from m group by 1) s),
+    (select json_agg(place) from (
+        select 'namespace ' || namespace as place from m where namespace <> ''
+        union select 'cluster ' || cluster from m where cluster <> '' order by 1 limit %(places)s) p),
     (select json_agg(json_build_array(alertname, n)) from (
         select alertname, n from names order by n desc, alertname limit %(names)s) t),
     (select count(*) from names), (select count(*) from resources),
@@ -48,7 +54,7 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
 """
 _WRITE = """
 update storms_storm set alert_count = %(alerts)s, firing_count = %(firing)s, resolved_count = %(alerts)s - %(firing)s,
-    severity = %(severity)s, severity_counts = %(severities)s, alert_names = %(names)s,
+    severity = %(severity)s, severity_counts = %(severities)s, alert_names = %(names)s, places = %(places)s,
     last_alert_at = greatest(last_alert_at, %(last)s), refreshed_at = now(), refreshed_xmin = %(xmin)s
 where id = %(storm)s and refreshed_xmin <= %(xmin)s
 """
@@ -74,6 +80,7 @@ class _Counted:
     last_seen: datetime
     last_decided: datetime
     severities: dict[str, int]
+    places: list[str]
     names: list[tuple[str, int]]
     names_total: int
     resources_total: int
@@ -90,14 +97,14 @@ def dirty_storms() -> list[UUID]:
 def refresh_storm(*, storm_id: UUID) -> StormFacts | None:
     """Count a storm, write the counts to its row, tell the open pages, and return what its resource says.
 
-    None if the storm has no alert yet (its opener is still recording).
+    None if the storm is open and has no alert yet (its opener is still recording). One that was merged away has none.
     """
     with transaction.atomic():
         adopt_window(storm_id=storm_id)
-    counted = _count(storm_id)
-    if counted is None:
-        return None
     before = Storm.objects.get(id=storm_id)
+    counted = _count(before)
+    if not counted.alerts and before.closed_at is None:
+        return None
     severity = next((level for level in _SEVERITY_ORDER if counted.severities.get(level)), Severity.INFO.value)
     _write(storm_id, counted, severity)
     _write_events(before, counted, severity)
@@ -105,26 +112,27 @@ def refresh_storm(*, storm_id: UUID) -> StormFacts | None:
     return _facts(before, counted, severity)
 
 
-def _count(storm_id: UUID) -> _Counted | None:
+def _count(storm: Storm) -> _Counted:
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"storm": storm_id, "names": MAX_ALERT_NAMES, "affected": MAX_AFFECTED})
-        xmin, sums, first, last, decided, severities, names, names_total, total, resources = cursor.fetchone()
-    if not sums["alerts"]:
-        return None
+        cursor.execute(
+            _COUNT, {"storm": storm.id, "names": MAX_ALERT_NAMES, "affected": MAX_AFFECTED, "places": MAX_PLACES}
+        )
+        xmin, sums, first, last, decided, severities, places, names, names_total, total, resources = cursor.fetchone()
     return _Counted(
         xmin=xmin,
         alerts=sums["alerts"],
         firing=sums["firing"],
         occurrences=sums["occurrences"],
-        source=", ".join(sorted(sums["sources"])),
-        first_seen=first,
-        last_seen=last,
-        last_decided=decided,
-        severities=severities,
-        names=[(name, count) for name, count in names],
+        source=", ".join(sorted(sums["sources"] or ())),
+        first_seen=first or storm.opened_at,
+        last_seen=last or storm.last_alert_at,
+        last_decided=decided or storm.last_alert_at,
+        severities=severities or {},
+        places=places or [],
+        names=[(name, count) for name, count in names or ()],
         names_total=names_total,
         resources_total=total,
-        resources=resources,
+        resources=resources or [],
     )
 
 
@@ -140,6 +148,7 @@ def _write(storm_id: UUID, counted: _Counted, severity: str) -> None:
                 "severity": severity,
                 "severities": json.dumps(counted.severities),
                 "names": json.dumps(names),
+                "places": json.dumps(counted.places),
                 "last": counted.last_decided,
                 "xmin": counted.xmin,
             },
@@ -147,17 +156,32 @@ def _write(storm_id: UUID, counted: _Counted, severity: str) -> None:
 
 
 def _write_events(before: Storm, counted: _Counted, severity: str) -> None:
-    raised = _SEVERITY_ORDER.index(severity) < _SEVERITY_ORDER.index(before.severity)
-    if before.refreshed_at is not None and raised:
-        _once(before, EventKind.SEVERITY_RAISED, f"Severity raised to {severity}", once=f"severity-{severity}")
+    """What is new inside the storm gets an event of its own, so that it is not buried in the count."""
+    news = news_of(before, alerts=counted.alerts, severity=severity, places=counted.places)
     if before.closed_at is not None and before.firing_count and not counted.firing:
-        _once(before, EventKind.SETTLED, "The last alert resolved", once=EventKind.SETTLED)
+        news.append((EventKind.SETTLED, "The last alert resolved", f"settled-{before.closed_at.isoformat()}"))
+    for kind, message, once in news:
+        StormEvent.objects.get_or_create(
+            storm=before, once=once, defaults={"kind": kind, "at": timezone.now(), "message": message[:500]}
+        )
 
 
-def _once(storm: Storm, kind: EventKind, message: str, *, once: str) -> None:
-    StormEvent.objects.get_or_create(
-        storm=storm, once=once, defaults={"kind": kind, "at": timezone.now(), "message": message}
-    )
+def news_of(before: Storm, *, alerts: int, severity: str, places: list[str]) -> list[tuple[EventKind, str, str]]:
+    """(kind, message, key that makes it happen once) for a higher severity than any before, a place that was not
+    reached before, and every doubling of the count, measured against the row of the last refresh."""
+    news: list[tuple[EventKind, str, str]] = []
+    doublings = (alerts // max(before.threshold, 1)).bit_length() - 1
+    if doublings > 0 and alerts > before.alert_count:
+        news.append((EventKind.DOUBLED, f"Doubled: {alerts} alerts by now", f"doubled-{doublings}"))
+    if before.refreshed_at is None:
+        return news
+    if _SEVERITY_ORDER.index(severity) < _SEVERITY_ORDER.index(before.severity):
+        news.append((EventKind.SEVERITY_RAISED, f"Severity raised to {severity}", f"severity-{severity}"))
+    if fresh := [place for place in places if place not in before.places]:
+        more = f" and {len(fresh) - 1} more" if len(fresh) > 1 else ""
+        key = sha256(fresh[0].encode()).hexdigest()[:32]
+        news.append((EventKind.SPREAD, f"Reached {fresh[0]}{more}", f"place-{key}"))
+    return news
 
 
 def _facts(storm: Storm, counted: _Counted, severity: str) -> StormFacts:

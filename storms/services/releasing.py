@@ -11,6 +11,7 @@ from storms.services.opening import adopt_window, insert_alert_requests
 _STRAGGLERS = """
 select distinct s.id from storms_storm s
 join storms_alert a on a.group_key = s.group_key and a.storm_id is null and a.decided_at <= s.opened_at
+  and a.split_from_id is null
   and a.decided_at > s.opened_at - s.window_seconds * interval '1 second'
 where s.state = 'open'
 """
