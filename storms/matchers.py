@@ -5,8 +5,9 @@ quoted (with `\\"`, `\\\\`, `\\n`) or bare, several separated by commas or newli
 expressions are anchored and run by RE2 in linear time, so that a hostile pattern cannot hang the ingestion.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,10 +52,14 @@ class Matcher:
 
 @lru_cache(maxsize=4096)
 def compile_pattern(value: str) -> "re2._Regexp":
+    return re2.compile(value, _options(1 << 20))
+
+
+def _options(max_mem: int) -> "re2.Options":
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 1 << 20
-    return re2.compile(value, options)
+    options.max_mem = max_mem
+    return options
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
@@ -109,3 +114,171 @@ def specificity(matchers: tuple[Matcher, ...]) -> tuple[int, int]:
     """How narrowly a policy picks: the number of `=` first, then of all matchers (`label=""` says little: no `=`)."""
     exact = sum(1 for m in matchers if m.op == "=" and m.value)
     return exact, len(matchers)
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """Labels as people paste them: a JSON object, `{name="value", ...}`, or a `name=value` a line.
+
+    Raises: MatcherError with the offending part.
+    """
+    text = text.strip()
+    if not text:
+        return {}
+    if text.startswith("{") and (labels := _labels_of_json(text)) is not None:
+        return labels
+    try:
+        matchers = parse_matchers(text)
+    except MatcherError:
+        return label_pairs(line for line in text.splitlines() if line.strip())
+    for matcher in matchers:
+        if matcher.op != "=":
+            raise MatcherError(f"{matcher} is a condition, not a label: write {matcher.name}=value")
+    return {matcher.name: matcher.value for matcher in matchers}
+
+
+def label_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """`name=value` each; the value is all that stands behind the first `=`.
+
+    Raises: MatcherError with the pair that is none.
+    """
+    labels = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name.strip():
+            raise MatcherError(f"cannot read {_start_of(pair) if pair else repr(pair)}: write name=value")
+        labels[name.strip()] = value.strip()
+    return labels
+
+
+def _labels_of_json(text: str) -> dict[str, str] | None:
+    """The labels of a JSON object, of an alert's `labels` if it has such; None if it is no JSON object."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    if isinstance(value.get("labels"), dict):
+        value = value["labels"]
+    for name, label in value.items():
+        if not isinstance(label, str):
+            raise MatcherError(f"the label {name!r} is no text")
+    return value
+
+
+class MatcherIndex:
+    """Many lists of matchers, asked at once which of them match: a bit mask, bit n for the n-th list.
+
+    Per label that some list names: what its value says about `=` and `!=` is one look-up, and all regular expressions
+    on it run as one RE2 set, in one pass over the value. The lists whose conditions hold on every label match.
+    """
+
+    def __init__(self, lists: Sequence[Sequence[Matcher]]) -> None:
+        self._all = (1 << len(lists)) - 1
+        exact: dict[str, list[tuple[int, Matcher]]] = {}
+        patterns: dict[str, list[tuple[int, Matcher]]] = {}
+        for number, matchers in enumerate(lists):
+            for matcher in matchers:
+                by_label = patterns if matcher.op in ("=~", "!~") else exact
+                by_label.setdefault(matcher.name, []).append((number, matcher))
+        self._exact = [(name, *_exact_masks(conditions, self._all)) for name, conditions in exact.items()]
+        self._patterns = [(name, _PatternMasks(conditions, self._all)) for name, conditions in patterns.items()]
+
+    def matching(self, labels: Mapping[str, str]) -> int:
+        mask = self._all
+        for name, masks, otherwise in self._exact:
+            mask &= masks.get(labels.get(name, ""), otherwise)
+        for name, patterns in self._patterns:
+            if mask & patterns.concerned:
+                mask &= patterns.mask(labels.get(name, ""))
+        return mask
+
+    def first(self, labels: Mapping[str, str]) -> int | None:
+        """The number of the first list that matches."""
+        mask = self.matching(labels)
+        return (mask & -mask).bit_length() - 1 if mask else None
+
+
+def _exact_masks(conditions: Iterable[tuple[int, Matcher]], everything: int) -> tuple[dict[str, int], int]:
+    """({value: the lists that accept it}, those that accept any other value)."""
+    wanted: dict[str, int] = {}
+    unwanted: dict[str, int] = {}
+    restricted, contradictory = 0, 0
+    values_of: dict[int, str] = {}
+    for number, matcher in conditions:
+        bit = 1 << number
+        if matcher.op == "!=":
+            unwanted[matcher.value] = unwanted.get(matcher.value, 0) | bit
+        elif values_of.setdefault(number, matcher.value) != matcher.value:
+            contradictory |= bit
+        else:
+            wanted[matcher.value] = wanted.get(matcher.value, 0) | bit
+            restricted |= bit
+    otherwise = everything & ~restricted & ~contradictory
+    masks = {
+        value: (otherwise | wanted.get(value, 0)) & ~unwanted.get(value, 0) & ~contradictory
+        for value in wanted.keys() | unwanted.keys()
+    }
+    return masks, otherwise
+
+
+class _PatternMasks:
+    """All regular expressions on one label. What a value gave is remembered: alerts repeat their values."""
+
+    REMEMBERED = 4_096
+    REMEMBERED_LENGTH = 256
+
+    def __init__(self, conditions: Iterable[tuple[int, Matcher]], everything: int) -> None:
+        """`concerned`: the lists that have a condition here."""
+        self.concerned = 0
+        self._all = everything
+        self._needed: dict[str, int] = {}
+        self._forbidden: dict[str, int] = {}
+        for number, matcher in conditions:
+            masks = self._needed if matcher.op == "=~" else self._forbidden
+            masks[matcher.value] = masks.get(matcher.value, 0) | 1 << number
+            self.concerned |= 1 << number
+        self._set = PatternSet([*(self._needed.keys() | self._forbidden.keys())])
+        self._remembered: dict[str, int] = {}
+
+    def mask(self, value: str) -> int:
+        mask = self._remembered.get(value)
+        if mask is None:
+            mask = self._find(value)
+            if len(value) <= self.REMEMBERED_LENGTH:
+                if len(self._remembered) >= self.REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[value] = mask
+        return mask
+
+    def _find(self, value: str) -> int:
+        found = self._set.matching(value)
+        refused = 0
+        for pattern, lists in self._needed.items():
+            if pattern not in found:
+                refused |= lists
+        for pattern in found:
+            refused |= self._forbidden.get(pattern, 0)
+        return self._all & ~refused
+
+
+class PatternSet:
+    """Regular expressions, anchored, of which one pass over a text finds all that match it."""
+
+    MAX_MEM = 16 << 20
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = patterns
+        self._set: re2.Set | None = re2.Set.FullMatchSet(_options(self.MAX_MEM))
+        try:
+            # Matches every text: its absence from an answer says that RE2 ran out of memory, not that nothing matched.
+            self._set.Add("(?s).*")
+            for pattern in patterns:
+                self._set.Add(pattern)
+            self._set.Compile()
+        except re2.error:
+            self._set = None
+
+    def matching(self, text: str) -> set[str]:
+        found = self._set.Match(text) if self._set is not None else None
+        if found:
+            return {self._patterns[number - 1] for number in found if number}
+        return {pattern for pattern in self._patterns if compile_pattern(pattern).fullmatch(text) is not None}

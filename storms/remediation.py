@@ -46,6 +46,7 @@ MAX_ALERT_NAMES = 100
 MAX_AFFECTED = 500
 
 SEVERITIES = ("critical", "warning", "info")
+PRIORITIES = ("P0", "P1", "P2", "P3")
 UNKNOWN = "unknown"
 SIGNAL_TYPES = {"alertmanager": "prometheus-alert", "kubernetes-event": "kubernetes-event"}
 PRODUCTION = frozenset({"production", "prod", "prd"})
@@ -62,7 +63,7 @@ _GO_ESCAPED = re.compile("[<>&]")
 
 @dataclass(frozen=True, slots=True)
 class AlertFacts:
-    """One alert episode, as its row has it."""
+    """One alert episode, as its row has it. A row from before the rules has no environment and no priority."""
 
     id: UUID
     fingerprint: str
@@ -79,6 +80,8 @@ class AlertFacts:
     received_at: datetime
     last_seen_at: datetime
     occurrences: int
+    environment: str = ""
+    priority: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class StormFacts:
     """One storm with what was counted over its alerts.
 
     `affected`: at most 500 of `affected_total`. `labels`, `annotations`: those that all its alerts share.
+    `environment`: its alerts' if it is one (`common_environment`). `priority`: the highest (`highest_priority`).
     """
 
     id: UUID
@@ -122,6 +126,8 @@ class StormFacts:
     close_reason: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    environment: str = ""
+    priority: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,8 @@ def build_alert_request(alert: AlertFacts, request: RequestFacts, *, public_url:
         source=alert.source,
         labels=alert.labels,
         annotations=alert.annotations,
+        environment=alert.environment,
+        priority=alert.priority,
     )
     spec = {
         **common,
@@ -170,6 +178,8 @@ def build_storm_request(storm: StormFacts, request: RequestFacts, *, public_url:
         labels=storm.labels,
         annotations=storm.annotations,
         also=storm.group_labels,
+        environment=storm.environment,
+        priority=storm.priority,
     )
     section, section_truncated = _storm_section(storm)
     spec = {
@@ -206,8 +216,28 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
 
 def environment_of(labels: Mapping[str, str]) -> str:
     """From the label `environment` or `env`, else `unknown`."""
-    said = clean(labels.get("environment") or labels.get("env") or "", MAX_SHORT).strip().lower()
-    return said[:MAX_SHORT] or UNKNOWN
+    return stated_environment(labels) or UNKNOWN
+
+
+def stated_environment(labels: Mapping[str, str]) -> str:
+    """The label `environment`, else `env`; "" where the alert does not say."""
+    return clean_environment(labels.get("environment") or "") or clean_environment(labels.get("env") or "")
+
+
+def clean_environment(text: str) -> str:
+    """An environment's name as all of the console compares it: lower case, at most 63 characters."""
+    return clean(text, MAX_SHORT).strip().lower()[:MAX_SHORT]
+
+
+def common_environment(environments: Iterable[str]) -> str:
+    """The environment of a storm whose alerts have these: theirs if they agree, else "" (unknown)."""
+    distinct = set(environments) - {""}
+    return distinct.pop() if len(distinct) == 1 else ""
+
+
+def highest_priority(priorities: Iterable[str]) -> str:
+    """The most urgent of these, "" if there is none."""
+    return min((priority for priority in priorities if priority), default="")
 
 
 def priority_of(severity: str, environment: str) -> str:
@@ -252,11 +282,13 @@ def _signal(
     source: str,
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
+    environment: str,
+    priority: str,
     also: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """What alerts and storms have in common. `also`: more labels to tell the environment by."""
     severity = severity if severity in SEVERITIES else "warning"
-    environment = environment_of({**(also or {}), **labels})
+    environment = clean_environment(environment) or environment_of({**(also or {}), **labels})
     signal_labels, cut_labels = _fit_map(labels, MAX_LABEL, MAX_ENTRIES, LABELS_BYTES)
     signal_annotations, cut_annotations = _fit_map(annotations, MAX_ANNOTATION, MAX_ENTRIES, ANNOTATIONS_BYTES)
     signal = {
@@ -264,7 +296,7 @@ def _signal(
         "signalName": clean(name, MAX_NAME),
         "severity": severity,
         "environment": environment,
-        "priority": priority_of(severity, environment),
+        "priority": priority if priority in PRIORITIES else priority_of(severity, environment),
         "signalType": SIGNAL_TYPES.get(source, "alert"),
         "signalSource": clean(source, MAX_SHORT) or UNKNOWN,
         "targetType": "kubernetes",
