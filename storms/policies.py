@@ -37,6 +37,7 @@ class CompiledPolicy:
     reason: str
     reopen_us: int = 0
     count_flapping_once: bool = False
+    enabled: bool = True
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(matcher.matches(labels) for matcher in self.matchers)
@@ -139,6 +140,7 @@ def compile_policy(policy: StormPolicy) -> CompiledPolicy:
         reason=_reason(matchers),
         reopen_us=policy.reopen_seconds * SECOND_US,
         count_flapping_once=policy.count_flapping_once,
+        enabled=policy.enabled,
     )
 
 
@@ -151,3 +153,91 @@ def _reason(matchers: tuple[Matcher, ...]) -> str:
 def group_key(policy_id: int, labels: Mapping[str, str]) -> str:
     """64 hex characters for a policy's group; editing a policy's numbers does not change it."""
     return sha256(msgspec.json.encode([policy_id, sorted(labels.items())])).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Loser:
+    """A policy that does not get an alert, and why.
+
+    why: `disabled`, `matcher` (one failed), `less_specific`, `lower_priority` or `later_name`; for `matcher`,
+    `matcher` is the first that failed and `actual` the label's value, None where the alert does not have it.
+    """
+
+    policy: CompiledPolicy
+    why: str
+    text: str
+    matcher: Matcher | None = None
+    actual: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which policy gets an alert with these labels, and why not the others, in the order they are tried."""
+
+    labels: Mapping[str, str]
+    winner: CompiledPolicy
+    reason: str
+    group: Mapping[str, str]
+    losers: tuple[Loser, ...]
+
+
+def explain(labels: Mapping[str, str]) -> Explanation:
+    """By the policies as they are in the database now."""
+    enabled = reload().policies
+    return explain_among([*enabled, *compile_all(StormPolicy.objects.filter(enabled=False))], labels)
+
+
+def explain_among(candidates: Iterable[CompiledPolicy], labels: Mapping[str, str]) -> Explanation:
+    """The same by the given policies, one of which is enabled and has no matchers (pure)."""
+    ordered = in_order(candidates)
+    winner = next(policy for policy in ordered if policy.enabled and policy.matches(labels))
+    losers = [_why_not(policy, winner, labels) for policy in ordered if policy is not winner]
+    return Explanation(dict(labels), winner, _why(winner, losers), winner.group(labels), tuple(losers))
+
+
+def _why(winner: CompiledPolicy, losers: list[Loser]) -> str:
+    beaten = [loser for loser in losers if loser.why in ("less_specific", "lower_priority", "later_name")]
+    matched = ", ".join(str(matcher) for matcher in winner.matchers)
+    if not matched:
+        return "it takes every alert, and no narrower policy matched"
+    if not beaten:
+        return f"it matched: {matched}; no other did"
+    decided = {
+        "less_specific": "it is the most specific that matched",
+        "lower_priority": "of the equally specific ones it has the highest priority",
+        "later_name": "of the equal ones its name comes first",
+    }
+    return f"{decided[beaten[0].why]}: {matched}"
+
+
+def _why_not(policy: CompiledPolicy, winner: CompiledPolicy, labels: Mapping[str, str]) -> Loser:
+    failed = next((matcher for matcher in policy.matchers if not matcher.matches(labels)), None)
+    if failed is not None:
+        actual = labels.get(failed.name)
+        said = f"{failed.name} is {_quoted(actual)}" if actual is not None else f"the alert has no {failed.name}"
+        if not policy.enabled:
+            return Loser(policy, "disabled", f"disabled, and {failed} does not match: {said}", failed, actual)
+        return Loser(policy, "matcher", f"{failed} does not match: {said}", failed, actual)
+    if not policy.enabled:
+        would = in_order([policy, winner])[0] is policy
+        return Loser(
+            policy, "disabled", "disabled; " + ("it would get the alert" if would else "it would match, but not win")
+        )
+    mine, best = specificity(policy.matchers), specificity(winner.matchers)
+    if mine < best:
+        return Loser(policy, "less_specific", f"matches, but is less specific: {_counted(mine)} to {_counted(best)}")
+    if policy.priority < winner.priority:
+        text = f"matches and is as specific, but has a lower priority: {policy.priority} to {winner.priority}"
+        return Loser(policy, "lower_priority", text)
+    return Loser(policy, "later_name", f"matches and is equal, but its name comes after “{winner.name}”")
+
+
+def _counted(counts: tuple[int, int]) -> str:
+    exact, total = counts
+    if not total:
+        return "no matcher"
+    return f"{total} matcher{'s' if total > 1 else ''}, {exact} of them exact (=)"
+
+
+def _quoted(value: str) -> str:
+    return f'"{value if len(value) <= 200 else value[:199] + "…"}"'
