@@ -105,6 +105,8 @@ def _alert_facts(alert: Alert) -> AlertFacts:
         fingerprint=alert.fingerprint,
         alertname=alert.alertname,
         severity=alert.severity,
+        environment=alert.environment,
+        priority=alert.priority,
         namespace=alert.namespace,
         resource_kind=alert.resource_kind,
         resource_name=alert.resource_name,

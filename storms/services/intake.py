@@ -16,12 +16,13 @@ from uuid import UUID, uuid4
 from django.db import OperationalError, transaction
 from psycopg.errors import DeadlockDetected
 
-from storms import detector, policies
+from storms import detector, policies, rules
 from storms.choices import AlertStatus, Disposition, Outcome
 from storms.clock import to_datetime
 from storms.detector import Answer, Cold, GroupCall, GroupDecision, StoreUnavailable
 from storms.incoming import IncomingAlert
 from storms.policies import CompiledPolicy, PolicySet
+from storms.rules import Classified
 from storms.services.closing import close_what_the_store_closed
 from storms.services.lookup import Seen, look_up, recent_episodes
 from storms.services.opening import Opening, StormConflict, adopt_window, ensure_storm, insert_alert_requests
@@ -91,6 +92,7 @@ class _Episode:
     policy: CompiledPolicy
     group_labels: dict[str, str]
     group_key: str
+    classified: Classified
     firing: list[int] = field(default_factory=list)
     resolved: list[IncomingAlert] = field(default_factory=list)
     resolved_at: list[int] = field(default_factory=list)
@@ -137,6 +139,7 @@ def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, comp
 def _plan(alerts: Sequence[tuple[int, IncomingAlert]], policy_set: PolicySet, origin: Origin) -> dict[UUID, _Episode]:
     """The batch by episode, in order, each with its policy and group."""
     episodes: dict[UUID, _Episode] = {}
+    rule_set = rules.current()
     keys: dict[tuple[int, tuple[str, ...]], str] = {}
     for index, alert in alerts:
         episode = episodes.get(alert.id)
@@ -146,7 +149,7 @@ def _plan(alerts: Sequence[tuple[int, IncomingAlert]], policy_set: PolicySet, or
             place = (policy.id, tuple(labels.values()))
             if place not in keys:
                 keys[place] = policies.group_key(policy.id, labels)
-            episode = episodes[alert.id] = _Episode(alert, policy, labels, keys[place])
+            episode = episodes[alert.id] = _Episode(alert, policy, labels, keys[place], rule_set.classify(alert.labels))
             episode.silence_id = origin.silence_of(alert.labels)
         if alert.firing:
             episode.firing.append(index)
@@ -335,6 +338,7 @@ def _row(episode: _Episode, seen: Seen, origin: Origin) -> Row:
         disposition = Disposition.RESOLVED_WHILE_HELD.value
     return Row(
         alert=episode.alert,
+        classified=episode.classified,
         status=AlertStatus.RESOLVED.value if resolution is not None else AlertStatus.FIRING.value,
         ends_at=resolution.ends_at or origin.received_at if resolution is not None else None,
         outcome=outcome,

@@ -1,5 +1,6 @@
 """Operators' hands: what a person does to a storm. Each writes the timeline with the person's name."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -67,12 +68,8 @@ def split(*, alert_id: UUID, actor: str) -> UUID:
     Raises: OperatorError if it is in no storm, or is the last one in it.
     """
     with transaction.atomic():
-        alert = Alert.objects.select_for_update(of=("self",)).get(id=alert_id)
-        if alert.storm_id is None:
-            raise OperatorError("The alert is in no storm.")
+        alert = _lock_member(alert_id)
         storm_id = alert.storm_id
-        # Serialises splits and merges of one storm; joins only share the key and go on.
-        Storm.objects.select_for_update(no_key=True).get(id=storm_id)
         if not Alert.objects.filter(storm_id=storm_id).exclude(id=alert_id).exists():
             raise OperatorError("It is the storm's last alert: close the storm instead.")
         _take_out(alert)
@@ -80,6 +77,22 @@ def split(*, alert_id: UUID, actor: str) -> UUID:
         _event(storm_id, EventKind.SPLIT, f"{alert} was split out into alert-{alert_id}", actor, publish=False)
     live.publish_storm(storm_id)
     return alert_id
+
+
+def _lock_member(alert_id: UUID) -> Any:
+    """The alert, its storm locked before it as everywhere; a merge may move it in between, so look again.
+
+    Joins only share the storm's key and go on. Raises: OperatorError.
+    """
+    for _ in range(5):
+        storm_id = Alert.objects.values_list("storm_id", flat=True).get(id=alert_id)
+        if storm_id is None:
+            raise OperatorError("The alert is in no storm.")
+        Storm.objects.select_for_update(no_key=True).get(id=storm_id)
+        alert = Alert.objects.select_for_update(of=("self",)).get(id=alert_id)
+        if alert.storm_id == storm_id:
+            return alert
+    raise OperatorError("The alert's storm is being merged: try again.")
 
 
 def _take_out(alert: Alert) -> None:

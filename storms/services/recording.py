@@ -12,6 +12,7 @@ from django.db import connection
 from storms.clock import to_datetime
 from storms.detector import Answer
 from storms.incoming import IncomingAlert
+from storms.rules import Classified
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Row:
     """One episode of a batch. `occurrences` and `resolutions` are how often the batch holds it firing and resolved."""
 
     alert: IncomingAlert
+    classified: Classified
     status: str
     ends_at: datetime | None
     outcome: str
@@ -55,6 +57,8 @@ _COLUMNS = {
     "alertname": "text",
     "namespace": "text",
     "severity": "text",
+    "environment": "text",
+    "priority": "text",
     "resource_kind": "text",
     "resource_name": "text",
     "labels": "jsonb",
@@ -158,7 +162,9 @@ def _values(row: Row) -> dict[str, Any]:
         "disposition": row.disposition,
         "alertname": alert.alertname,
         "namespace": alert.namespace,
-        "severity": alert.severity,
+        "severity": row.classified.severity,
+        "environment": row.classified.environment,
+        "priority": row.classified.priority,
         "resource_kind": alert.resource_kind,
         "resource_name": alert.resource_name,
         "labels": alert.labels,

@@ -19,7 +19,14 @@ from django.utils import timezone
 from storms import live
 from storms.choices import CloseReason, EventKind, Severity
 from storms.models import Storm, StormEvent
-from storms.remediation import MAX_AFFECTED, MAX_ALERT_NAMES, AffectedResource, StormFacts
+from storms.remediation import (
+    MAX_AFFECTED,
+    MAX_ALERT_NAMES,
+    AffectedResource,
+    StormFacts,
+    common_environment,
+    highest_priority,
+)
 from storms.services.opening import adopt_window
 
 # More namespaces and clusters than this are not told apart.
@@ -29,7 +36,7 @@ _SEVERITY_ORDER = [Severity.CRITICAL.value, Severity.WARNING.value, Severity.INF
 _COUNT = """
 with m as materialized (
     select alertname, namespace, severity, resource_kind, resource_name, status = 'firing' as firing, source,
-           occurrences, received_at, last_seen_at, decided_at, labels->>'cluster' as cluster
+           environment, priority, occurrences, received_at, last_seen_at, decided_at, labels->>'cluster' as cluster
     from storms_alert where storm_id = %(storm)s
 ), names as (
     select alertname, count(*) as n from m group by 1
@@ -39,7 +46,8 @@ with m as materialized (
 )
 select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
     (select json_build_object('alerts', count(*), 'firing', count(*) filter (where firing),
-        'occurrences', coalesce(sum(occurrences), 0), 'sources', array_agg(distinct source)) from m),
+        'occurrences', coalesce(sum(occurrences), 0), 'sources', array_agg(distinct source),
+        'environments', array_agg(distinct environment), 'priorities', array_agg(distinct priority)) from m),
     (select min(received_at) from m), (select max(last_seen_at) from m), (select max(decided_at) from m),
     (select json_object_agg(severity, n) from (select severity, count(*) n from m group by 1) s),
     (select json_agg(place) from (
@@ -76,6 +84,8 @@ class _Counted:
     firing: int
     occurrences: int
     source: str
+    environment: str
+    priority: str
     first_seen: datetime
     last_seen: datetime
     last_decided: datetime
@@ -124,6 +134,8 @@ def _count(storm: Storm) -> _Counted:
         firing=sums["firing"],
         occurrences=sums["occurrences"],
         source=", ".join(sorted(sums["sources"] or ())),
+        environment=common_environment(sums["environments"] or ()),
+        priority=highest_priority(sums["priorities"] or ()),
         first_seen=first or storm.opened_at,
         last_seen=last or storm.last_alert_at,
         last_decided=decided or storm.last_alert_at,
@@ -209,6 +221,8 @@ def _facts(storm: Storm, counted: _Counted, severity: str) -> StormFacts:
         severity=severity,
         signal_name=only_name or "AlertStorm",
         source=counted.source,
+        environment=counted.environment,
+        priority=counted.priority,
         labels={**storm.group_labels, **common, "severity": severity},
         annotations={"summary": f"{counted.alerts} alerts in {storm.group_title}"},
     )
