@@ -23,3 +23,13 @@ def episode_id(alert_fingerprint: str, starts_at: datetime) -> UUID:
     """
     text = f"{alert_fingerprint}|{starts_at.isoformat(timespec='microseconds')}"
     return UUID(bytes=sha256(text.encode()).digest()[:16])
+
+
+def key_fingerprint(scope: str, key: str) -> str:
+    """64 hex characters for an episode that its source gave a key of its own; `scope` keeps sources apart."""
+    return sha256(msgspec.json.encode(["key", scope, key])).hexdigest()
+
+
+def keyed_episode_id(fingerprint_of_key: str) -> UUID:
+    """The key is the episode: no time is part of the id, so that a copy without one is still a copy."""
+    return UUID(bytes=sha256(f"key|{fingerprint_of_key}".encode()).digest()[:16])

@@ -1,21 +1,30 @@
 """From the bytes of a webhook to recorded alerts: parse, take in, enqueue."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ingestion import receivers
-from ingestion.adapters import alertmanager
-from ingestion.adapters.alertmanager import Batch, PayloadError, Rejected
+from ingestion.adapters import alertmanager, generic, kubernetes_event
+from ingestion.adapters.batch import Batch, Content, PayloadError, Rejected
 from ingestion.ledger import DeliveryRecord, Receipt, http_status
 from ingestion.models import ReceiverKind
+from ingestion.normalise import Terms
 from ingestion.receivers import KnownReceiver
 from stormconsole.problems import Problem
 from storms.queue import enqueue_sync
 from storms.services.intake import Origin, Result, take_in
 
-PARSERS = {ReceiverKind.ALERTMANAGER.value: alertmanager.parse}
+PARSERS: dict[str, Callable[[Content, Terms], Batch]] = {
+    ReceiverKind.ALERTMANAGER.value: alertmanager.parse,
+    ReceiverKind.KUBERNETES_EVENT.value: kubernetes_event.parse,
+    ReceiverKind.GENERIC.value: generic.parse,
+}
 MAX_ERRORS_SHOWN = 20
+# How often the receiver may be edited while one webhook is taken in.
+MAX_EDITS = 5
 
 
 class AllRejected(Problem):
@@ -35,49 +44,92 @@ class Ingested:
     body: dict[str, Any]
 
 
-def ingest(*, body: bytes, receiver: KnownReceiver, receipt: Receipt) -> Ingested:
+class _ReceiverEdited(Exception):
+    """The receiver's terms changed since it was authenticated: what was read under the old ones is void."""
+
+    def __init__(self, receiver: KnownReceiver) -> None:
+        super().__init__(f"receiver {receiver.name} was edited")
+        self.receiver = receiver
+
+
+def ingest(*, content: Content, receiver: KnownReceiver, receipt: Receipt) -> Ingested:
     """Take a webhook in; everything is committed when this returns.
 
     Raises: Problem (400 for what cannot be read, 401 for a token revoked a moment ago), django.db.Error if PostgreSQL
     fails; nothing is recorded then.
     """
-    batch = _parse(receipt.kind, body)
-    if not batch.alerts:
-        raise AllRejected(batch.rejected)
+    for _ in range(MAX_EDITS):
+        batch = _parse(receipt.kind, content, receiver.terms)
+        try:
+            results = record_batch(
+                batch=batch,
+                receipt=receipt,
+                receiver_id=receiver.id,
+                receiver_name=receiver.name,
+                body_bytes=len(content.body),
+                still_valid=partial(_require_same, receiver),
+            )
+        except _ReceiverEdited as edited:
+            receiver = edited.receiver
+        else:
+            return _answer(receipt, results, batch.rejected)
+    raise Problem(503, "The receiver is being edited: send it again.", headers={"Retry-After": "1"})
+
+
+def record_batch(
+    *,
+    batch: Batch,
+    receipt: Receipt,
+    receiver_id: int | None,
+    receiver_name: str,
+    body_bytes: int = 0,
+    still_valid: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """Decide and record a batch with its row in the ledger, then enqueue what it made; a result for each good alert.
+
+    Raises: django.db.Error if PostgreSQL fails; nothing is recorded then.
+    """
     record = DeliveryRecord(
         receipt=receipt,
-        receiver_id=receiver.id,
-        body_bytes=len(body),
+        receiver_id=receiver_id,
+        body_bytes=body_bytes,
         rejected=batch.rejected,
         truncated_alerts=batch.truncated_alerts,
     )
     origin = Origin(
-        receiver=receiver.name,
-        kind=receiver.kind,
+        receiver=receiver_name,
+        kind=receipt.kind,
         delivery_id=receipt.id,
         received_at=receipt.received_at,
-        still_valid=lambda: _require_valid(receiver),
+        still_valid=still_valid,
     )
     intake = take_in(alerts=batch.alerts, origin=origin, companion=record)
     enqueue_sync(intake.requests)
-    return _answer(receipt, intake.results, batch.rejected)
+    return intake.results
 
 
-def _parse(kind: str, body: bytes) -> Batch:
+def _parse(kind: str, content: Content, terms: Terms) -> Batch:
+    """Raises: Problem 400. Alerts that the receiver may not send are readable, and are set aside with a 202."""
     try:
-        return PARSERS[kind](body)
+        batch = PARSERS[kind](content, terms)
     except PayloadError as error:
         raise Problem(400, f"The body cannot be read: {error}.", errors=[(error.pointer, str(error))]) from error
+    if not batch.readable:
+        raise AllRejected(batch.rejected)
+    return batch
 
 
-def _require_valid(receiver: KnownReceiver) -> None:
+def _require_same(receiver: KnownReceiver) -> None:
     receivers.reload()
-    if not receivers.is_valid(receiver):
+    now = receivers.same(receiver)
+    if now is None:
         raise Problem(
             401,
             "The token was revoked: rotate the receiver's token in the admin.",
             headers={"WWW-Authenticate": 'Bearer realm="stormconsole"'},
         )
+    if now.terms != receiver.terms:
+        raise _ReceiverEdited(now)
 
 
 def _answer(receipt: Receipt, results: list[Result], rejected: list[Rejected]) -> Ingested:

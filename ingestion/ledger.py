@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import connection
 from psycopg.types.json import Jsonb
 
-from ingestion.adapters.alertmanager import Rejected
+from ingestion.adapters.batch import Rejected
 from ingestion.models import Delivery, Receiver
 
 MAX_ERROR = 500
@@ -58,7 +58,13 @@ class DeliveryRecord:
     """The ledger's row and the dead letters of one webhook, committed together with its alerts."""
 
     def __init__(
-        self, *, receipt: Receipt, receiver_id: int, body_bytes: int, rejected: list[Rejected], truncated_alerts: int
+        self,
+        *,
+        receipt: Receipt,
+        receiver_id: int | None,
+        body_bytes: int,
+        rejected: list[Rejected],
+        truncated_alerts: int,
     ) -> None:
         self._receipt = receipt
         self._receiver_id = receiver_id
@@ -68,7 +74,7 @@ class DeliveryRecord:
 
     def statement(self, outcomes: Counter[str]) -> tuple[str, dict[str, Any]]:
         counted = self._counted(outcomes)
-        parameters = {
+        parameters: dict[str, Any] = {
             "d_id": self._receipt.id,
             "d_receiver": self._receiver_id,
             "d_kind": self._receipt.kind,

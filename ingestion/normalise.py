@@ -1,9 +1,11 @@
 """From a source's fields to an incoming alert (pure): limits, severity, the resource that an alert is about."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
-from ingestion.fingerprint import episode_id, fingerprint
+from ingestion.fingerprint import episode_id, fingerprint, key_fingerprint, keyed_episode_id
 from storms.incoming import IncomingAlert
 
 MAX_LABELS = 100
@@ -11,8 +13,10 @@ MAX_LABEL_NAME = 256
 MAX_LABEL_VALUE = 4_096
 MAX_ANNOTATION_VALUE = 32_768
 MAX_URL = 8_192
+MAX_KEY = 1_024
 # What the columns take.
 MAX_COLUMN = 512
+MAX_KIND = 64
 EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -31,6 +35,8 @@ _RESOURCES = (
     ("persistentvolume", "PersistentVolume"), ("ingress", "Ingress"), ("service", "Service"), ("node", "Node"),
     ("instance", "Instance"),
 )  # fmt: skip
+# By kind; an instance is no kind of Kubernetes.
+RESOURCE_LABELS = {kind: label for label, kind in _RESOURCES if label != "instance"}
 
 
 class BadAlert(ValueError):
@@ -41,6 +47,27 @@ class BadAlert(ValueError):
         self.pointer = pointer
 
 
+class NotAllowed(BadAlert):
+    """Nothing is wrong with the alert, but its receiver may not send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a receiver adds and allows.
+
+    scope: within it a key of the source's own is unique (see `incoming_alert`).
+    static_labels: added to each alert; they win, and are part of its identity.
+    allowed_namespaces: empty for all.
+    """
+
+    scope: str = ""
+    static_labels: Mapping[str, str] = field(default_factory=dict)
+    allowed_namespaces: frozenset[str] = frozenset()
+
+
+ANY = Terms()
+
+
 def incoming_alert(
     *,
     firing: bool,
@@ -49,11 +76,20 @@ def incoming_alert(
     starts_at: datetime,
     ends_at: datetime | None,
     generator_url: str,
+    terms: Terms = ANY,
+    key: str = "",
+    resource: tuple[str, str] | None = None,
 ) -> IncomingAlert:
-    """Check the limits and derive what the rows need.
+    """Check the limits, apply the receiver's terms, and derive what the rows need.
+
+    Args:
+        key: identifies the episode in place of (labels, startsAt), which then are only data.
+        resource: (kind, name) of what the alert is about, where the source says so; else the labels tell.
 
     Raises: BadAlert.
     """
+    if terms.static_labels:
+        labels = {**labels, **terms.static_labels}
     if not labels:
         raise BadAlert("/labels", "an alert needs at least one label")
     _check_strings("labels", labels, MAX_LABEL_VALUE)
@@ -63,10 +99,12 @@ def incoming_alert(
         raise BadAlert("/startsAt", "no time of an alert: the episode cannot be told from others")
     if len(generator_url) > MAX_URL or "\x00" in generator_url:
         raise BadAlert("/generatorURL", f"{MAX_URL} characters at most, and no NUL")
-    identity = fingerprint(labels)
-    kind, name = _resource(labels, identity)
+    if terms.allowed_namespaces:
+        _check_namespace(labels, terms.allowed_namespaces)
+    identity, id_ = _identity(labels, started, key, terms.scope)
+    kind, name = resource or _resource(labels, identity)
     return IncomingAlert(
-        id=episode_id(identity, started),
+        id=id_,
         fingerprint=identity,
         firing=firing,
         starts_at=started,
@@ -77,7 +115,7 @@ def incoming_alert(
         alertname=labels.get("alertname", "")[:MAX_COLUMN],
         namespace=labels.get("namespace", "")[:MAX_COLUMN],
         severity=severity(labels),
-        resource_kind=kind,
+        resource_kind=kind[:MAX_KIND],
         resource_name=name[:MAX_COLUMN],
     )
 
@@ -85,6 +123,29 @@ def incoming_alert(
 def severity(labels: Mapping[str, str]) -> str:
     """critical, warning or info; a value that nobody knows is a warning, no value too."""
     return _SEVERITIES.get(labels.get("severity", "").strip().lower(), "warning")
+
+
+def _identity(labels: Mapping[str, str], started: datetime, key: str, scope: str) -> tuple[str, UUID]:
+    """(fingerprint, id of the episode)."""
+    if key:
+        if len(key) > MAX_KEY:
+            raise BadAlert("/id", f"{len(key)} characters, {MAX_KEY} at most")
+        identity = key_fingerprint(scope, key)
+        return identity, keyed_episode_id(identity)
+    identity = fingerprint(labels)
+    return identity, episode_id(identity, started)
+
+
+def _check_namespace(labels: Mapping[str, str], allowed: frozenset[str]) -> None:
+    namespace = labels.get("namespace", "")
+    if namespace not in allowed:
+        shown = f"namespace {namespace[:100]!r}" if namespace else "an alert without a namespace"
+        raise NotAllowed("/labels/namespace", f"{shown}: this receiver may send only for {_listed(allowed)}")
+
+
+def _listed(names: frozenset[str]) -> str:
+    first = sorted(names)[:5]
+    return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _resource(labels: Mapping[str, str], identity: str) -> tuple[str, str]:

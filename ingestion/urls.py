@@ -2,6 +2,9 @@
 
 from django.urls import re_path
 
-from ingestion.views import AlertmanagerWebhook
+from ingestion.views import AlertmanagerWebhook, GenericWebhook, KubernetesEventWebhook
 
-urlpatterns = [re_path(r"^alertmanager/?$", AlertmanagerWebhook.as_view(), name="webhook-alertmanager")]
+urlpatterns = [
+    re_path(rf"^{view.kind}/?$", view.as_view(), name=f"webhook-{view.kind}")
+    for view in (AlertmanagerWebhook, KubernetesEventWebhook, GenericWebhook)
+]

@@ -16,6 +16,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from ingestion.adapters import generic
+from ingestion.adapters.batch import Content
 from ingestion.authentication import ReceiverAuthentication
 from ingestion.ingest import AllRejected, ingest
 from ingestion.ledger import Receipt, record_refusal
@@ -58,6 +60,7 @@ class WebhookView(APIView):
     content_negotiation_class = AlwaysJSON
     http_method_names = ["post", "options"]
     kind = ""
+    media_types: tuple[str, ...] = ("application/json",)
     schema = None
 
     receipt: Receipt
@@ -75,25 +78,36 @@ class WebhookView(APIView):
         assert isinstance(receiver, KnownReceiver)
         if receiver.kind != self.kind:
             raise Problem(403, f"This token is of a receiver of kind {receiver.kind}; this webhook is for {self.kind}.")
-        body = self._read(request)
+        content = self._read(request)
         try:
-            ingested = ingest(body=body, receiver=receiver, receipt=self.receipt)
+            ingested = ingest(content=content, receiver=receiver, receipt=self.receipt)
         except (DatabaseError, InterfaceError):
             if connection.connection is not None and not connection.connection.closed:
                 raise
             # The connection died while it was idle. Nothing was recorded, and decisions are idempotent.
             connection.close()
-            ingested = ingest(body=body, receiver=receiver, receipt=self.receipt)
+            ingested = ingest(content=content, receiver=receiver, receipt=self.receipt)
         return Response(ingested.body, status=ingested.status)
 
-    def _read(self, request: Request) -> bytes:
-        """The body, bounded before it is read.
+    def _read(self, request: Request) -> Content:
+        """What was posted.
 
         Raises: Problem 413, 415.
         """
-        content_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if content_type != "application/json":
-            raise Problem(415, f"Content-Type is {content_type or 'missing'}; send application/json.")
+        media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+        if media_type not in self.media_types:
+            raise Problem(415, f"Content-Type is {media_type or 'missing'}; send {' or '.join(self.media_types)}.")
+        return Content(self._read_body(request), media_type, self.receipt.received_at, self.read_headers(request))
+
+    def read_headers(self, request: Request) -> dict[str, str]:
+        """The headers that belong to the format, lower case."""
+        return {}
+
+    def _read_body(self, request: Request) -> bytes:
+        """The body, bounded before it is read.
+
+        Raises: Problem 413.
+        """
         limit = settings.MAX_BODY_BYTES
         length = int(request.META.get("CONTENT_LENGTH") or 0)
         if length > limit:
@@ -138,3 +152,25 @@ class AlertmanagerWebhook(WebhookView):
     """Alertmanager's webhook, and Grafana's."""
 
     kind = "alertmanager"
+
+
+class KubernetesEventWebhook(WebhookView):
+    """Kubernetes events, as exporters post them."""
+
+    kind = "kubernetes-event"
+
+
+class GenericWebhook(WebhookView):
+    """The console's own JSON, and CloudEvents."""
+
+    kind = "generic"
+    media_types = generic.MEDIA_TYPES
+
+    def read_headers(self, request: Request) -> dict[str, str]:
+        """A CloudEvent's attributes in binary mode: `ce-...`."""
+        prefix = "HTTP_CE_"
+        return {
+            "ce-" + name.removeprefix(prefix).lower(): value
+            for name, value in request.META.items()
+            if name.startswith(prefix)
+        }
