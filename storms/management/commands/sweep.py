@@ -3,11 +3,15 @@
 import logging
 import signal
 import threading
+import time
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error, connection
+from django.utils import timezone
 
+from ingestion.heartbeat import CHECK_SECONDS, check_heartbeats
 from stormconsole.health import start_heartbeat
 from storms.sweep import TICK_SECONDS, sweep_once, try_lock
 
@@ -23,6 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["once"]:
             self.stdout.write(str(sweep_once()))
+            self._check_heartbeats()
             return
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
@@ -32,6 +37,7 @@ class Command(BaseCommand):
 
     def _run(self, stop: threading.Event) -> None:
         leading = False
+        started, next_check = timezone.now(), time.monotonic()
         while not stop.wait(TICK_SECONDS):
             try:
                 if not leading:
@@ -42,6 +48,9 @@ class Command(BaseCommand):
                 swept = sweep_once()
                 if swept.anything:
                     logger.info("%s", swept)
+                if time.monotonic() >= next_check:
+                    next_check = time.monotonic() + CHECK_SECONDS
+                    self._check_heartbeats(watching_since=started)
             except Error as error:
                 # The lock went with the connection.
                 leading = False
@@ -52,3 +61,8 @@ class Command(BaseCommand):
                 # A timekeeper that dies of one bad row breaks every promise; the next tick tries again, loudly.
                 logger.exception("sweep tick failed")
                 stop.wait(1.0)
+
+    def _check_heartbeats(self, watching_since: datetime | None = None) -> None:
+        changed = check_heartbeats(timezone.now(), watching_since=watching_since)
+        if changed:
+            logger.warning("receivers that fell silent or spoke again: %s", ", ".join(changed))
