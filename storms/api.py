@@ -1,4 +1,4 @@
-"""The read API of the domain: storms, alerts, remediation requests, and the policies, which it also writes.
+"""The read API of the domain: storms, alerts, remediation requests. Policies are in `storms.policy_api`.
 
 Newest first, in pages that a cursor leads through (`storms.pagination`); filters in `storms.filters`.
 """
@@ -11,7 +11,6 @@ from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, viewsets
-from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,9 +18,8 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.serializers import BaseSerializer
 
 from storms import filters, openapi, serializers  # noqa: F401  (openapi registers the token's scheme)
-from storms.models import Alert, RemediationRequest, Storm, StormPolicy
+from storms.models import Alert, RemediationRequest, Storm
 from storms.permissions import ModelPermissions
-from storms.services.policies import PolicyError, delete_policy
 
 
 class ConsoleViewSet(viewsets.GenericViewSet[Any]):
@@ -88,24 +86,7 @@ class RemediationRequestViewSet(ReadOnlyViewSet):
         return Response(row.manifest, headers={"Content-Disposition": f'attachment; filename="{row.name}.yaml"'})
 
 
-class PolicyViewSet(mixins.CreateModelMixin, mixins.UpdateModelMixin, mixins.DestroyModelMixin, ReadOnlyViewSet):
-    """What counts as a storm, for which alerts. A change holds from the next alert on."""
-
-    queryset = StormPolicy.objects.all()
-    serializer_class = serializers.PolicySerializer
-    filterset_class = filters.PolicyFilter
-    ordering = ("name",)
-    ordering_fields = ("name",)
-
-    def perform_destroy(self, instance: StormPolicy) -> None:
-        try:
-            delete_policy(policy=instance, actor=self.request.user.get_username())
-        except PolicyError as error:
-            raise ValidationError({"": [str(error)]}) from error
-
-
 router = SimpleRouter()
 router.register("storms", StormViewSet)
 router.register("alerts", AlertViewSet)
 router.register("remediation-requests", RemediationRequestViewSet)
-router.register("policies", PolicyViewSet)

@@ -155,12 +155,14 @@ def group_key(policy_id: int, labels: Mapping[str, str]) -> str:
     return sha256(msgspec.json.encode([policy_id, sorted(labels.items())])).hexdigest()
 
 
+LOSING = ("matcher", "less_specific", "lower_priority", "later_name", "disabled")
+
+
 @dataclass(frozen=True, slots=True)
 class Loser:
-    """A policy that does not get an alert, and why.
+    """A policy that does not get an alert, and why (one of `LOSING`).
 
-    why: `disabled`, `matcher` (one failed), `less_specific`, `lower_priority` or `later_name`; for `matcher`,
-    `matcher` is the first that failed and `actual` the label's value, None where the alert does not have it.
+    `matcher`: the first that failed, if one did; `actual`: the label's value, None where the alert does not have it.
     """
 
     policy: CompiledPolicy

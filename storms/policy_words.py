@@ -1,10 +1,12 @@
-"""A policy's changes in words, as its history shows them."""
+"""Policies for people: what a version changed, who gets an alert."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from storms import rules
 from storms.matchers import MatcherError, parse_matchers
 from storms.models import PolicyVersion, StormPolicy
+from storms.policies import CompiledPolicy, Explanation, Loser, group_key
 
 _SECONDS = {"window_seconds": "window", "quiet_seconds": "quiet time", "max_duration_seconds": "maximum duration"}
 
@@ -76,3 +78,40 @@ def _text_change(title: str, before: Any, after: Any) -> str:
     if not after:
         return f"{title} removed: “{before}”"
     return f"{title}: “{before}” → “{after}”"
+
+
+def explanation_document(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as JSON; what the alert means by the rules comes along."""
+    winner, group = explanation.winner, dict(explanation.group)
+    classified = rules.current().classify(explanation.labels)
+    return {
+        "labels": dict(explanation.labels),
+        "policy": _policy_document(winner),
+        "reason": explanation.reason,
+        "group": group,
+        "group_key": group_key(winner.id, group),
+        "severity": classified.severity,
+        "environment": classified.environment,
+        "priority": classified.priority,
+        "others": [_loser_document(loser) for loser in explanation.losers],
+    }
+
+
+def _policy_document(policy: CompiledPolicy) -> dict[str, Any]:
+    return {
+        "id": policy.id,
+        "name": policy.name,
+        "version": policy.version,
+        "priority": policy.priority,
+        "matchers": [str(matcher) for matcher in policy.matchers],
+    }
+
+
+def _loser_document(loser: Loser) -> dict[str, Any]:
+    return {
+        "policy": _policy_document(loser.policy),
+        "why": loser.why,
+        "text": loser.text,
+        "matcher": str(loser.matcher) if loser.matcher is not None else None,
+        "actual": loser.actual,
+    }

@@ -1,4 +1,4 @@
-"""Rows as the read API shows them. Only policies are written through it, and those by `storms.services.policies`."""
+"""Rows as the read API shows them. Policies, which it also writes, are in `storms.policy_serializers`."""
 
 from typing import Any
 
@@ -9,8 +9,7 @@ from rest_framework import serializers
 from storms.cluster.address import cluster_label
 from storms.filters import STORM_STATES
 from storms.live import storm_state
-from storms.models import Alert, RemediationRequest, Storm, StormEvent, StormPolicy
-from storms.services.policies import PolicyError, save_policy
+from storms.models import Alert, RemediationRequest, Storm, StormEvent
 
 
 class RequestSummarySerializer(serializers.ModelSerializer[RemediationRequest]):
@@ -80,7 +79,13 @@ class StormSerializer(WithRequest):
             "last_alert_at",
             "closed_at",
             "close_reason",
+            "close_comment",
             "previous",
+            "merged_into",
+            "reopened_at",
+            "acknowledged_at",
+            "acknowledged_by",
+            "assignee",
             "refreshed_at",
             "remediation_request",
             "page",
@@ -119,6 +124,9 @@ class AlertSerializer(WithRequest):
             "alertname",
             "namespace",
             "severity",
+            "environment",
+            "priority",
+            "flapping",
             "resource_kind",
             "resource_name",
             "labels",
@@ -142,7 +150,9 @@ class AlertSerializer(WithRequest):
             "count",
             "threshold",
             "release_at",
+            "silence_id",
             "storm",
+            "split_from",
             "remediation_request",
             "page",
         ]
@@ -187,42 +197,3 @@ class RemediationRequestSerializer(serializers.ModelSerializer[RemediationReques
 
     def get_cluster(self, request: RemediationRequest) -> str:
         return request.cluster or cluster_label()
-
-
-class PolicySerializer(serializers.ModelSerializer[StormPolicy]):
-    """A policy. Every change raises `version`; storms keep the version they were opened under."""
-
-    class Meta:
-        model = StormPolicy
-        fields = [
-            "id",
-            "name",
-            "enabled",
-            "matchers",
-            "priority",
-            "group_by",
-            "threshold",
-            "window_seconds",
-            "hold_seconds",
-            "quiet_seconds",
-            "max_duration_seconds",
-            "owner_note",
-            "version",
-            "created_at",
-            "updated_at",
-        ]
-        read_only_fields = ["id", "version", "created_at", "updated_at"]
-
-    def create(self, validated_data: dict[str, Any]) -> StormPolicy:
-        return self._save(StormPolicy(**validated_data))
-
-    def update(self, instance: StormPolicy, validated_data: dict[str, Any]) -> StormPolicy:
-        for name, value in validated_data.items():
-            setattr(instance, name, value)
-        return self._save(instance)
-
-    def _save(self, policy: StormPolicy) -> StormPolicy:
-        try:
-            return save_policy(policy=policy, actor=self.context["request"].user.get_username()) or policy
-        except PolicyError as error:
-            raise serializers.ValidationError({"": [str(error)]}) from error

@@ -185,7 +185,13 @@ def test_a_storm(api: Api) -> None:
         "last_alert_at": "2026-11-16T10:30:00Z",
         "closed_at": None,
         "close_reason": "",
+        "close_comment": "",
         "previous": None,
+        "merged_into": None,
+        "reopened_at": None,
+        "acknowledged_at": None,
+        "acknowledged_by": "",
+        "assignee": "",
         "refreshed_at": None,
         "remediation_request": {
             "id": str(request.id),
