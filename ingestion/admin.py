@@ -12,8 +12,11 @@ from unfold.decorators import action, display
 
 from ingestion.models import DeadLetter, Delivery, Receiver, ReceiverKind
 from ingestion.services import create_receiver, rotate_token
+from ingestion.silence_admin import SilenceAdmin
 from storms.admin import show_token
 from storms.admin_base import ReadOnlyAdmin, ReadOnlyInline, href, link, pretty
+
+__all__ = ["DeadLetterAdmin", "DeliveryAdmin", "ReceiverAdmin", "SilenceAdmin"]
 
 USAGE = {
     ReceiverKind.ALERTMANAGER: """# alertmanager.yml

@@ -3,6 +3,8 @@
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
+from rest_framework import mixins
+from rest_framework.decorators import action
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,12 +14,14 @@ from rest_framework.views import APIView
 import stormconsole
 from ingestion import filters, serializers
 from ingestion.ledger import totals
-from ingestion.models import DeadLetter, Delivery
+from ingestion.models import DeadLetter, Delivery, Silence
+from ingestion.silence_services import expire_silence
 from storms.api import ReadOnlyViewSet
 from storms.choices import StormState
 from storms.cluster.address import cluster_label
 from storms.live import count_totals
 from storms.models import Storm
+from storms.permissions import ModelPermissions
 
 
 class DeliveryViewSet(ReadOnlyViewSet):
@@ -38,6 +42,42 @@ class DeadLetterViewSet(ReadOnlyViewSet):
     filterset_class = filters.DeadLetterFilter
     ordering = ("-received_at",)
     ordering_fields = ("received_at",)
+
+
+class MayEndSilences(ModelPermissions):
+    perms_map = ModelPermissions.perms_map | {"POST": ["%(app_label)s.change_%(model_name)s"]}
+
+
+class MayPreviewSilences(ModelPermissions):
+    """It shows alerts."""
+
+    perms_map = ModelPermissions.perms_map | {"POST": ["%(app_label)s.view_%(model_name)s", "storms.view_alert"]}
+
+
+class SilenceViewSet(mixins.CreateModelMixin, ReadOnlyViewSet):
+    """Silences and maintenance windows. They are never changed nor deleted: an unwanted one is ended."""
+
+    queryset = Silence.objects.all()
+    serializer_class = serializers.SilenceSerializer
+    filterset_class = filters.SilenceFilter
+    ordering = ("-created_at",)
+    ordering_fields = ("created_at",)
+
+    @extend_schema(request=None, responses=serializers.SilenceSerializer, filters=False)
+    @action(detail=True, methods=["post"], permission_classes=[MayEndSilences])
+    def expire(self, request: Request, pk: str | None = None) -> Response:
+        """End it now; one that has ended stays as it is."""
+        silence = self.get_object()
+        expire_silence(silence=silence, actor=request.user.get_username())
+        return Response(self.get_serializer(silence).data)
+
+    @extend_schema(request=serializers.SilenceDraftSerializer, responses=serializers.PreviewSerializer, filters=False)
+    @action(detail=False, methods=["post"], permission_classes=[MayPreviewSilences])
+    def preview(self, request: Request) -> Response:
+        """What such a silence would have matched in the last day; nothing is made."""
+        draft = serializers.SilenceDraftSerializer(data=request.data)
+        draft.is_valid(raise_exception=True)
+        return Response(serializers.PreviewSerializer(draft.preview()).data)
 
 
 class MayViewStorms(BasePermission):
@@ -71,3 +111,4 @@ def status() -> dict[str, Any]:
 router = SimpleRouter()
 router.register("deliveries", DeliveryViewSet)
 router.register("dead-letters", DeadLetterViewSet)
+router.register("silences", SilenceViewSet)

@@ -3,9 +3,11 @@
 from typing import Any
 
 import django_filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 
-from ingestion.models import DeadLetter, Delivery
+from ingestion.models import DeadLetter, Delivery, Silence
+from ingestion.silences import in_state
 from storms.choices import Outcome
 from storms.filters import after, before
 
@@ -33,3 +35,22 @@ class DeadLetterFilter(django_filters.FilterSet):
     class Meta:
         model = DeadLetter
         fields: list[Any] = []
+
+
+class SilenceFilter(django_filters.FilterSet):
+    state = django_filters.MultipleChoiceFilter(
+        choices=[(state, state.capitalize()) for state in ("pending", "active", "expired")],
+        method="filter_state",
+        help_text="Repeat it for any of several.",
+    )
+    created_after, created_before = after("created_at"), before("created_at")
+
+    class Meta:
+        model = Silence
+        fields = ["author"]
+
+    def filter_state(self, queryset: QuerySet[Silence], name: str, value: list[str]) -> QuerySet[Silence]:
+        now, wanted = timezone.now(), Q()
+        for state in value:
+            wanted |= in_state(state, now)
+        return queryset.filter(wanted)

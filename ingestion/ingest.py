@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ingestion import receivers
+from ingestion import receivers, silences
 from ingestion.adapters import alertmanager, generic, kubernetes_event
 from ingestion.adapters.batch import Batch, Content, PayloadError, Rejected
 from ingestion.ledger import DeliveryRecord, Receipt, http_status
@@ -102,6 +102,7 @@ def record_batch(
         delivery_id=receipt.id,
         received_at=receipt.received_at,
         still_valid=still_valid,
+        silence_of=lambda labels: silences.find(labels, receipt.received_at),
     )
     intake = take_in(alerts=batch.alerts, origin=origin, companion=record)
     enqueue_sync(intake.requests)

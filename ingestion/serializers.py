@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from ingestion.models import DeadLetter, Delivery
+from ingestion.models import DeadLetter, Delivery, Silence
+from ingestion.silence_services import Preview, create_silence, preview_silence
+from ingestion.silences import compile_silence, state_of, weekly_window
+from storms.models import Alert
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
@@ -45,6 +50,87 @@ class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
         model = DeadLetter
         fields = ["id", "delivery", "receiver", "received_at", "index", "pointer", "error", "raw"]
         read_only_fields = fields
+
+
+class SilenceSerializer(serializers.ModelSerializer[Silence]):
+    """Alerts that match are recorded and not counted. It is never changed: end it and make another one."""
+
+    state = serializers.SerializerMethodField(help_text="A weekly silence is active between its windows too.")
+    in_force = serializers.SerializerMethodField(help_text="Whether it silences at this moment.")
+    window = serializers.SerializerMethodField(help_text="The weekly window in a line, empty if there is none.")
+
+    class Meta:
+        model = Silence
+        fields = [
+            "id",
+            "state",
+            "in_force",
+            "matchers",
+            "starts_at",
+            "ends_at",
+            "weekdays",
+            "window_start",
+            "window_minutes",
+            "time_zone",
+            "window",
+            "author",
+            "comment",
+            "created_at",
+        ]
+        read_only_fields = ["id", "author", "created_at"]
+
+    @extend_schema_field(serializers.ChoiceField(choices=["pending", "active", "expired"]))
+    def get_state(self, silence: Silence) -> str:
+        return state_of(silence, timezone.now())
+
+    def get_in_force(self, silence: Silence) -> bool:
+        return compile_silence(silence).in_force(timezone.now())
+
+    def get_window(self, silence: Silence) -> str:
+        window = weekly_window(silence)
+        return str(window) if window else ""
+
+    def create(self, validated_data: dict[str, Any]) -> Silence:
+        author = self.context["request"].user.get_username()
+        try:
+            return create_silence(silence=Silence(**validated_data), author=author)
+        except ValidationError as error:
+            raise serializers.ValidationError(error.message_dict) from error
+
+
+class SilenceDraftSerializer(SilenceSerializer):
+    """A silence that may be made: without a comment yet."""
+
+    class Meta(SilenceSerializer.Meta):
+        fields = ["matchers", "starts_at", "ends_at", "weekdays", "window_start", "window_minutes", "time_zone"]
+        read_only_fields: list[str] = []
+
+    state = in_force = window = None  # type: ignore[assignment]
+
+    def preview(self) -> Preview:
+        try:
+            return preview_silence(silence=Silence(**self.validated_data))
+        except ValidationError as error:
+            raise serializers.ValidationError(error.message_dict) from error
+
+
+class MatchedAlertSerializer(serializers.ModelSerializer[Alert]):
+    class Meta:
+        model = Alert
+        fields = ["id", "alertname", "namespace", "severity", "status", "labels", "received_at", "storm"]
+        read_only_fields = fields
+
+
+class PreviewSerializer(serializers.Serializer[Preview]):
+    """What a silence would have matched in the last day."""
+
+    since = serializers.DateTimeField()
+    matched = serializers.IntegerField(help_text="Alerts that its matchers match.")
+    in_window = serializers.IntegerField(
+        allow_null=True, help_text="Those of them that came within the weekly window; null without one."
+    )
+    complete = serializers.BooleanField(help_text="False: there were more alerts than a preview reads.")
+    alerts = MatchedAlertSerializer(many=True, help_text="The latest of the matched ones.")
 
 
 class StatusSerializer(serializers.Serializer[Any]):

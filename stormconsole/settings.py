@@ -269,6 +269,11 @@ UNFOLD = {
                         "link": reverse_lazy("admin:ingestion_receiver_changelist"),
                     },
                     {
+                        "title": "Silences",
+                        "icon": "notifications_off",
+                        "link": reverse_lazy("admin:ingestion_silence_changelist"),
+                    },
+                    {
                         "title": "Deliveries",
                         "icon": "receipt_long",
                         "link": reverse_lazy("admin:ingestion_delivery_changelist"),
