@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 READY := $(VENV)/.ready
 ARGS ?=
+JOBS ?= 2
 
 # Packages are installed uncompiled (see below): the first import of a module keeps the result, whatever the shell says.
 export PYTHONDONTWRITEBYTECODE :=
@@ -18,8 +19,8 @@ help: ## this list
 run: $(RUNTIME) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECONFIG, DATABASE_URL, REDIS_URL), Ctrl-C stops it
 	@exec $(BIN)/python -m stormconsole.run
 
-test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; REQUIRE_ALL=1 makes a skip a failure)
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; JOBS=0: one process; REQUIRE_ALL=1: a skip is a failure)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # The checks of a deployment need settings, but no server behind them.
 DEPLOYED := SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') HTTPS=true \
