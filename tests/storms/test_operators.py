@@ -350,3 +350,30 @@ def test_a_failed_sync_is_seen_on_the_timeline_once(console):
     for attempts in (1, 2, 3):
         requests.record_failure(rr_id=storm.id, attempts=attempts, error="no route to host")
     assert [kind for kind, _ in timeline(storm)] == ["opened", "sync_failed"]
+
+
+def test_an_episode_that_outlives_its_silence_is_counted_when_it_is_sent_again(console, monkeypatch):
+    silence_id: list[int | None] = [7]
+    monkeypatch.setattr("ingestion.silences.find", lambda *_: silence_id[0])
+    alerts = send(console, 12)
+    assert set(Alert.objects.values_list("disposition", "silence_id", "decided_at")) == {("silenced", 7, None)}
+    [again] = {r["outcome"] for r in console.post(payload(alerts)).json()["results"]}
+    assert again == "duplicate"
+    silence_id[0] = None
+
+    response = console.post(payload(alerts))
+
+    assert Counter(r["outcome"] for r in response.json()["results"]) == {"held": 9, "storm_opened": 1, "aggregated": 2}
+    assert set(Alert.objects.values_list("disposition", "storm", "occurrences")) == {
+        ("member", Storm.objects.get().id, 3)
+    }
+    assert totals()["unaccounted"] == 0
+
+
+def test_a_member_that_becomes_silenced_stays(console, monkeypatch):
+    alerts = send(console, 10)
+    monkeypatch.setattr("ingestion.silences.find", lambda *_: 7)
+
+    console.post(payload(alerts))
+
+    assert set(Alert.objects.values_list("disposition", "silence_id")) == {("member", None)}
