@@ -138,6 +138,7 @@ class EmbeddedPostgres(EmbeddedServer):
         super().__init__(directory)
         self.durable = durable
         self.max_connections = max_connections
+        self.socket_directory = self.directory
 
     def start(self) -> EmbeddedPostgres:
         """Create the cluster on first use, stop a leftover server, start and wait until it accepts connections."""
@@ -153,6 +154,11 @@ class EmbeddedPostgres(EmbeddedServer):
         self._launch([str(_postgres_programs() / "postgres"), *self._options()], **self._identity())
         self._await_ready(self._reports_ready)
         return self
+
+    def stop(self) -> None:
+        super().stop()
+        if self.socket_directory != self.directory:
+            shutil.rmtree(self.socket_directory, ignore_errors=True)
 
     def url(self, database: str = "postgres") -> str:
         """A `DATABASE_URL` that libpq, psycopg and django-environ all understand."""
