@@ -3,15 +3,16 @@
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from ingestion.models import DeadLetter, Delivery, Receiver, ReceiverKind
-from ingestion.services import create_receiver, rotate_token
+from ingestion.services import create_receiver, edit_receiver, rotate_token
 from ingestion.silence_admin import SilenceAdmin
 from storms.admin import show_token
 from storms.admin_base import ReadOnlyAdmin, ReadOnlyInline, href, link, pretty
@@ -29,19 +30,38 @@ receivers:
           authorization:
             credentials: {token}""",
 }
+RECEIVER_OPTIONS = ("static_labels", "allowed_namespaces", "heartbeat_minutes")
 CURL = """curl -X POST {url} \\
   -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d @payload.json"""
+
+
+class ReceiverForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Empty fields are empty values, not nulls."""
+
+    class Meta:
+        model = Receiver
+        fields = ("name", "kind", "enabled", *RECEIVER_OPTIONS)
+
+    def clean_static_labels(self) -> dict[str, str]:
+        return self.cleaned_data["static_labels"] or {}
+
+    def clean_allowed_namespaces(self) -> list[str]:
+        return [namespace.strip() for namespace in self.cleaned_data["allowed_namespaces"] or [] if namespace.strip()]
 
 
 @admin.register(Receiver)
 class ReceiverAdmin(ModelAdmin):
     """A new receiver's token, and a rotated one, is shown once, in the answer to the form."""
 
-    list_display = ("name", "kind", "shown_enabled", "created_at")
+    form = ReceiverForm
+    list_display = ("name", "kind", "shown_enabled", "heard_at", "shown_heartbeat", "created_at")
     list_filter = ("kind", "enabled")
     search_fields = ("name",)
-    readonly_fields = ("created_at",)
-    fields = ("name", "kind", "enabled", "created_at")
+    fieldsets = (
+        (None, {"fields": ("name", "kind", "enabled", "created_at")}),
+        ("What it sends", {"fields": ("static_labels", "allowed_namespaces")}),
+        ("When it falls silent", {"fields": ("heartbeat_minutes", "heard_at")}),
+    )
     actions = ("rotate",)
     actions_submit_line = ("save_and_rotate",)
 
@@ -51,18 +71,28 @@ class ReceiverAdmin(ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """The kind is what the token opens: another kind is another receiver."""
-        return ("kind", "created_at") if obj else ("created_at",)
+        return ("kind", "created_at", "heard_at") if obj else ("created_at", "heard_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
+        accepted = Delivery.objects.filter(receiver=OuterRef("pk"), http_status__lt=300).order_by("-received_at")
+        receivers: QuerySet[Receiver] = super().get_queryset(request)
+        return receivers.annotate(heard=Subquery(accepted.values("received_at")[:1]))
+
+    @display(description="Last accepted", ordering="heard")
+    def heard_at(self, receiver: Receiver) -> Any:
+        return getattr(receiver, "heard", None)
+
+    @display(description="Heartbeat", ordering="heartbeat_minutes")
+    def shown_heartbeat(self, receiver: Receiver) -> str:
+        return f"{receiver.heartbeat_minutes} min" if receiver.heartbeat_minutes else "-"
 
     def save_model(self, request: HttpRequest, obj: Receiver, form: Any, change: bool) -> None:
+        options = {field: getattr(obj, field) for field in ("enabled", *RECEIVER_OPTIONS)}
         if change:
-            # Not the token's hash: somebody else may have rotated it while this form was open.
-            obj.save(update_fields=["name", "enabled"])
+            edit_receiver(receiver=obj, name=obj.name, **options)
             self._run_submit_actions(request, obj)
             return
-        receiver, token = create_receiver(name=obj.name, kind=obj.kind)
-        if not obj.enabled:
-            receiver.enabled = False
-            receiver.save(update_fields=["enabled"])
+        receiver, token = create_receiver(name=obj.name, kind=obj.kind, **options)
         obj.pk = receiver.pk
         request.new_token = token  # type: ignore[attr-defined]
 
