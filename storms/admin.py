@@ -1,24 +1,23 @@
-"""The admin of the domain. Policies and API tokens are written here, through services; the rest is to be read."""
+"""The admin of the domain: what the system writes is to be read, API tokens are made here.
 
-from collections.abc import Callable
+Policies are in `storms.policy_admin`, the rules in `storms.rules_admin`.
+"""
+
 from typing import Any, cast
 
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
-from django.contrib.postgres.forms import SimpleArrayField
-from django.db import transaction
-from django.db.models import Count, Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from storms import policy_admin, rules_admin  # noqa: F401  (registered by being imported)
 from storms.admin_base import (
     SEVERITY_COLOURS,
     SYNC_COLOURS,
@@ -31,10 +30,8 @@ from storms.admin_base import (
     pretty,
 )
 from storms.api_tokens import create_api_token
-from storms.choices import StormState
 from storms.live import storm_state
-from storms.models import Alert, ApiToken, RemediationRequest, Storm, StormEvent, StormPolicy
-from storms.services.policies import PolicyError, check_policy, delete_policy, save_policy
+from storms.models import Alert, ApiToken, RemediationRequest, Storm, StormEvent
 
 DISPOSITION_COLOURS = {
     "member": "danger",
@@ -46,164 +43,6 @@ DISPOSITION_COLOURS = {
     "resolved_unseen": "success",
 }
 PHASE_COLOURS = {"Completed": "success", "Failed": "danger", "Cancelled": "default", "Processing": "info"}
-
-
-class PolicyForm(forms.ModelForm):
-    group_by = SimpleArrayField(
-        forms.CharField(max_length=128),
-        required=False,
-        widget=UnfoldAdminTextInputWidget,
-        validators=StormPolicy._meta.get_field("group_by").validators,
-        help_text=StormPolicy._meta.get_field("group_by").help_text,
-    )
-
-    class Meta:
-        model = StormPolicy
-        fields = [
-            "name",
-            "enabled",
-            "owner_note",
-            "matchers",
-            "priority",
-            "group_by",
-            "threshold",
-            "window_seconds",
-            "hold_seconds",
-            "quiet_seconds",
-            "max_duration_seconds",
-        ]
-        widgets = {
-            "matchers": UnfoldAdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}),
-            "owner_note": UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        }
-
-    def _post_clean(self) -> None:
-        """After the instance has the form's values: would the change be refused?"""
-        super()._post_clean()  # type: ignore[misc]
-        if not self.errors:
-            try:
-                check_policy(self.instance)
-            except PolicyError as error:
-                self.add_error(None, str(error))
-
-
-@admin.register(StormPolicy)
-class StormPolicyAdmin(ModelAdmin):
-    """Saved through `storms.services.policies`, which raises the version; a change holds from the next alert on."""
-
-    form = PolicyForm
-    list_display = (
-        "name",
-        "shown_enabled",
-        "shown_matchers",
-        "shown_group_by",
-        "threshold",
-        "shown_window",
-        "shown_hold",
-        "shown_quiet",
-        "priority",
-        "version",
-        "open_storms",
-    )
-    list_filter = ("enabled",)
-    search_fields = ("name", "matchers", "owner_note")
-    readonly_fields = ("version", "created_at", "updated_at")
-    actions = ("enable", "disable")
-    warn_unsaved_form = True
-    fieldsets = (
-        (None, {"fields": ("name", "enabled", "owner_note")}),
-        ("Which alerts", {"fields": ("matchers", "priority")}),
-        ("What is a storm", {"fields": ("group_by", ("threshold", "window_seconds"), "hold_seconds")}),
-        ("When it ends", {"fields": (("quiet_seconds", "max_duration_seconds"),)}),
-        ("History", {"fields": (("version", "created_at", "updated_at"),)}),
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[StormPolicy]:
-        opened = Count("storms", filter=Q(storms__state=StormState.OPEN))
-        queryset: QuerySet[StormPolicy] = super().get_queryset(request)
-        return queryset.annotate(open_storm_count=opened)
-
-    @display(description="Enabled", ordering="enabled", label={"on": "success", "off": "default"})
-    def shown_enabled(self, policy: StormPolicy) -> str:
-        return "on" if policy.enabled else "off"
-
-    @display(description="Matchers")
-    def shown_matchers(self, policy: StormPolicy) -> str:
-        return policy.matchers or "every alert"
-
-    @display(description="Group by")
-    def shown_group_by(self, policy: StormPolicy) -> str:
-        return ", ".join(policy.group_by) or "(one group)"
-
-    @display(description="Window", ordering="window_seconds")
-    def shown_window(self, policy: StormPolicy) -> str:
-        return f"{policy.window_seconds} s"
-
-    @display(description="Hold", ordering="hold_seconds")
-    def shown_hold(self, policy: StormPolicy) -> str:
-        return f"{policy.hold_seconds} s" if policy.hold_seconds else "at once"
-
-    @display(description="Quiet", ordering="quiet_seconds")
-    def shown_quiet(self, policy: StormPolicy) -> str:
-        return f"{policy.quiet_seconds} s"
-
-    @display(description="Open storms", ordering="open_storm_count")
-    def open_storms(self, policy: StormPolicy) -> str:
-        count: int = policy.open_storm_count  # type: ignore[attr-defined]
-        if not count:
-            return "0"
-        url = reverse("admin:storms_storm_changelist")
-        return href(f"{url}?policy__id__exact={policy.pk}&state__exact=open", str(count))
-
-    @action(description="Enable", permissions=["change"])
-    def enable(self, request: HttpRequest, queryset: QuerySet[StormPolicy]) -> None:
-        self._set_enabled(request, queryset, True)
-
-    @action(description="Disable", permissions=["change"])
-    def disable(self, request: HttpRequest, queryset: QuerySet[StormPolicy]) -> None:
-        self._set_enabled(request, queryset, False)
-
-    def _set_enabled(self, request: HttpRequest, queryset: QuerySet[StormPolicy], enabled: bool) -> None:
-        changed = list(queryset.filter(enabled=not enabled))
-        for policy in changed:
-            policy.enabled = enabled
-            save_policy(policy=policy, actor=request.user.get_username())
-        word = "enabled" if enabled else "disabled"
-        self.message_user(request, f"{len(changed)} of {queryset.count()} were {word}.", messages.SUCCESS)
-
-    def save_model(self, request: HttpRequest, obj: StormPolicy, form: Any, change: bool) -> None:
-        save_policy(policy=obj, actor=request.user.get_username())
-
-    def delete_model(self, request: HttpRequest, obj: StormPolicy) -> None:
-        delete_policy(policy=obj, actor=request.user.get_username())
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[StormPolicy]) -> None:
-        for policy in queryset:
-            delete_policy(policy=policy, actor=request.user.get_username())
-
-    # A refusal rolls back the whole request: actions log what they are about to do before they do it.
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        return self._unless_refused(
-            request, lambda: super(StormPolicyAdmin, self).changelist_view(request, extra_context)
-        )
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._unless_refused(
-            request, lambda: super(StormPolicyAdmin, self).changeform_view(request, *args, **kwargs)
-        )
-
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._unless_refused(
-            request, lambda: super(StormPolicyAdmin, self).delete_view(request, *args, **kwargs)
-        )
-
-    def _unless_refused(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
-        try:
-            with transaction.atomic():
-                return view()
-        except PolicyError as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return HttpResponseRedirect(reverse("admin:storms_stormpolicy_changelist"))
 
 
 class EventInline(ReadOnlyInline):
@@ -359,6 +198,7 @@ class AlertAdmin(ReadOnlyAdmin):
                 "fields": (
                     ("shown_name", "page"),
                     ("severity", "status"),
+                    ("environment", "priority"),
                     ("namespace", "shown_resource"),
                     ("starts_at", "ends_at"),
                     ("received_at", "last_seen_at"),
@@ -373,7 +213,7 @@ class AlertAdmin(ReadOnlyAdmin):
                 "fields": (
                     ("outcome", "disposition"),
                     ("policy", "policy_version"),
-                    "policy_reason",
+                    ("policy_reason", "explained"),
                     "shown_group",
                     ("count", "threshold"),
                     ("decided_at", "release_at"),
@@ -388,6 +228,7 @@ class AlertAdmin(ReadOnlyAdmin):
         "page",
         "shown_resource",
         "shown_delivery",
+        "explained",
         "shown_group",
         "shown_storm",
         "shown_request",
@@ -427,6 +268,11 @@ class AlertAdmin(ReadOnlyAdmin):
     @display(description="Page")
     def page(self, alert: Alert) -> str:
         return href(reverse("alert", args=[alert.pk]), "Why")
+
+    @display(description="Why this policy")
+    def explained(self, alert: Alert) -> str:
+        url = reverse("admin:storms_stormpolicy_explain")
+        return href(f"{url}?alert={alert.pk}", "And why not the others")
 
     @display(description="Resource")
     def shown_resource(self, alert: Alert) -> str:

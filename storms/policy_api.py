@@ -1,6 +1,5 @@
 """Policies over HTTP: written, their versions, and who gets an alert."""
 
-
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action

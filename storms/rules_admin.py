@@ -1,0 +1,76 @@
+"""The admin of the rules: what severities, environments and priorities mean here. Edited in the lists themselves."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from unfold.admin import ModelAdmin
+
+from storms.models import EnvironmentRule, PriorityRule, SeverityRule
+from storms.remediation import clean_environment
+
+
+class SeverityRuleForm(forms.ModelForm):
+    class Meta:
+        model = SeverityRule
+        fields = ["value", "severity"]
+
+    def clean_value(self) -> str:
+        """As it is compared: two rows for one value would contradict each other."""
+        value: str = self.cleaned_data["value"].strip().lower()
+        return value
+
+
+class EnvironmentField(forms.ModelForm):
+    """A form whose `environment` is kept as it is compared."""
+
+    def clean_environment(self) -> str:
+        return clean_environment(self.cleaned_data["environment"])
+
+
+class EnvironmentRuleForm(EnvironmentField):
+    class Meta:
+        model = EnvironmentRule
+        fields = ["position", "namespace_pattern", "environment"]
+
+
+class PriorityRuleForm(EnvironmentField):
+    class Meta:
+        model = PriorityRule
+        fields = ["severity", "environment", "priority"]
+
+
+class RulesAdmin(ModelAdmin):
+    """A change holds from the next alert on; what was recorded stays as it is."""
+
+    list_per_page = 200
+    compressed_fields = True
+
+    def get_changelist_form(self, request: Any, **kwargs: Any) -> Any:
+        return super().get_changelist_form(request, **kwargs | {"form": self.form})
+
+
+@admin.register(SeverityRule)
+class SeverityRuleAdmin(RulesAdmin):
+    form = SeverityRuleForm
+    list_display = ("value", "severity")
+    list_editable = ("severity",)
+    list_filter = ("severity",)
+    search_fields = ("value",)
+
+
+@admin.register(EnvironmentRule)
+class EnvironmentRuleAdmin(RulesAdmin):
+    form = EnvironmentRuleForm
+    list_display = ("namespace_pattern", "environment", "position")
+    list_editable = ("environment", "position")
+    search_fields = ("namespace_pattern", "environment")
+
+
+@admin.register(PriorityRule)
+class PriorityRuleAdmin(RulesAdmin):
+    form = PriorityRuleForm
+    list_display = ("__str__", "priority")
+    list_editable = ("priority",)
+    list_filter = ("severity", "priority")
+    search_fields = ("environment",)
