@@ -92,8 +92,10 @@ class Kube:
     def without_crd(self) -> Iterator[None]:
         """The cluster as it was before the installation. Every RemediationRequest is gone afterwards."""
         definition = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd.CRD_NAME}"
+        # The server would delete them itself, one namespace after the other, with pauses.
+        self.delete_all()
         self._crd_admin.delete(definition).raise_for_status()
-        wait_until(lambda: self._crd_admin.get(definition).status_code == 404, 30, "the CRD is deleted")
+        wait_until(lambda: self._crd_admin.get(definition).status_code == 404, 90, "the CRD is deleted")
         wait_until(lambda: self.admin.get(f"{RESOURCES}/{crd.PLURAL}").status_code == 404, 30, "nothing is served")
         try:
             yield
