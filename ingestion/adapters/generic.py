@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from ingestion.adapters.batch import Batch, Content, PayloadError, decode_body, encode, is_list, read_one_by_one, within
-from ingestion.normalise import BadAlert, NotAllowed, Terms, incoming_alert
+from ingestion.normalise import EARLIEST, BadAlert, NotAllowed, Terms, incoming_alert
 from storms.incoming import IncomingAlert
 
 CLOUD_EVENT = "application/cloudevents+json"
@@ -151,7 +151,7 @@ def _from_event(event: _CloudEvent, content: Content, terms: Terms, base: str = 
         key = encode([event.source, own_key or event.id]) if identified else ""
         if alert.name is None and "alertname" not in (alert.labels or {}):
             alert.name = event.type
-        alert.starts_at = alert.starts_at or event.time or content.received_at
+        alert.starts_at = _start(alert, event.time or content.received_at)
         context = {"cloudevent_source": event.source, "cloudevent_type": event.type, "cloudevent_id": event.id}
         return _incoming(alert, key, terms, context | _shown(own_key))
 
@@ -172,8 +172,17 @@ def _from_alert(alert: _Alert, content: Content, terms: Terms) -> IncomingAlert:
     if alert.starts_at is None:
         if not key:
             raise BadAlert("/startsAt", "missing: the episode needs a startsAt, or an id of its own")
-        alert.starts_at = content.received_at
+        alert.starts_at = _start(alert, content.received_at)
     return _incoming(alert, key, terms, _shown(key))
+
+
+def _start(alert: _Alert, known: datetime) -> datetime:
+    """Of an episode with a key this is only data; it has not begun after its end."""
+    if alert.starts_at is not None:
+        return alert.starts_at
+    if alert.status == "resolved" and alert.ends_at is not None and EARLIEST <= alert.ends_at < known:
+        return alert.ends_at
+    return known
 
 
 def _key(alert: _Alert) -> str:
