@@ -10,7 +10,8 @@ from storms.choices import Disposition, Outcome
 from storms.clock import to_datetime
 from storms.detector import Answer, GroupCall, GroupDecision
 from storms.policies import CompiledPolicy
-from storms.services.intake import DISPOSITIONS, ask_store, settle
+from storms.services.batch import DISPOSITIONS
+from storms.services.intake import ask_store, settle
 from storms.services.lookup import Seen, look_up
 from storms.services.opening import Opening, StormConflict, adopt_window, ensure_storm, insert_alert_requests
 

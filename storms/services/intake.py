@@ -7,26 +7,34 @@ decision, the same request sent again gets the same answers, because the store r
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from django.db import OperationalError, transaction
 from psycopg.errors import DeadlockDetected
 
-from storms import detector, policies, rules
-from storms.choices import AlertStatus, Disposition, Outcome
+from storms import detector, policies
+from storms.choices import Outcome
 from storms.clock import to_datetime
-from storms.detector import Answer, Cold, GroupCall, GroupDecision, StoreUnavailable
+from storms.detector import Cold, GroupCall, GroupDecision, StoreUnavailable
 from storms.incoming import IncomingAlert
-from storms.policies import CompiledPolicy, PolicySet
-from storms.rules import Classified
+from storms.services.batch import (
+    Episode,
+    Origin,
+    Result,
+    correct_repeated,
+    counted_as,
+    is_open_question,
+    plan,
+    results_of_batch,
+    row_of,
+)
 from storms.services.closing import close_what_the_store_closed
 from storms.services.lookup import Seen, look_up, recent_episodes
 from storms.services.opening import Opening, StormConflict, adopt_window, ensure_storm, insert_alert_requests
-from storms.services.recording import Row, record_alerts
+from storms.services.recording import record_alerts
 
 logger = logging.getLogger(__name__)
 
@@ -44,61 +52,12 @@ class Companion(Protocol):
         """The outcomes turned out otherwise: called after the statement, rarely."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a batch comes from.
-
-    still_valid: called when the configuration changed since the sender was authenticated; it raises if the sender
-    would be refused now.
-    silence_of: the id of the silence that matches these labels now, None where there is none.
-    """
-
-    receiver: str
-    kind: str
-    delivery_id: UUID
-    received_at: datetime
-    still_valid: Callable[[], None]
-    silence_of: Callable[[Mapping[str, str]], int | None] = lambda _labels: None
-
-
-@dataclass(slots=True)
-class Result:
-    """The answer for one alert of the batch; None where a field does not apply."""
-
-    index: int
-    fingerprint: str
-    outcome: str
-    group: dict[str, str]
-    count: int | None = None
-    threshold: int | None = None
-    storm: UUID | None = None
-    remediation_request: str | None = None
-    release_at: datetime | None = None
-
-
 @dataclass(slots=True)
 class Intake:
     """results in the order of the batch; requests: ids of RemediationRequests worth a sync now."""
 
     results: list[Result]
     requests: list[UUID]
-
-
-@dataclass(slots=True)
-class _Episode:
-    """All copies of one episode in a batch."""
-
-    alert: IncomingAlert
-    policy: CompiledPolicy
-    group_labels: dict[str, str]
-    group_key: str
-    classified: Classified
-    firing: list[int] = field(default_factory=list)
-    resolved: list[IncomingAlert] = field(default_factory=list)
-    resolved_at: list[int] = field(default_factory=list)
-    silence_id: int | None = None
-    flapping: bool = False
-    answer: Answer | None = None
 
 
 def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, companion: Companion) -> Intake:
@@ -112,7 +71,7 @@ def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, comp
     overruled: set[str] = set()
     for _ in range(MAX_ROUNDS):
         policy_set = policies.current()
-        episodes = _plan(alerts, policy_set, origin)
+        episodes = plan(alerts, policy_set, origin)
         seen = look_up(
             ids=episodes,
             groups={episode.group_key for episode in episodes.values()},
@@ -133,38 +92,15 @@ def take_in(*, alerts: Sequence[tuple[int, IncomingAlert]], origin: Origin, comp
             if not isinstance(error.__cause__, DeadlockDetected):
                 raise
             logger.warning("deadlock, recording again")
-    return _record(_plan(alerts, policies.current(), origin), seen, {}, origin, companion)
+    return _record(plan(alerts, policies.current(), origin), seen, {}, origin, companion)
 
 
-def _plan(alerts: Sequence[tuple[int, IncomingAlert]], policy_set: PolicySet, origin: Origin) -> dict[UUID, _Episode]:
-    """The batch by episode, in order, each with its policy and group."""
-    episodes: dict[UUID, _Episode] = {}
-    rule_set = rules.current()
-    keys: dict[tuple[int, tuple[str, ...]], str] = {}
-    for index, alert in alerts:
-        episode = episodes.get(alert.id)
-        if episode is None:
-            policy = policy_set.choose(alert.labels)
-            labels = policy.group(alert.labels)
-            place = (policy.id, tuple(labels.values()))
-            if place not in keys:
-                keys[place] = policies.group_key(policy.id, labels)
-            episode = episodes[alert.id] = _Episode(alert, policy, labels, keys[place], rule_set.classify(alert.labels))
-            episode.silence_id = origin.silence_of(alert.labels)
-        if alert.firing:
-            episode.firing.append(index)
-        else:
-            episode.resolved.append(alert)
-            episode.resolved_at.append(index)
-    return episodes
-
-
-def _decide(episodes: dict[UUID, _Episode], seen: Seen, overruled: set[str]) -> dict[str, GroupDecision]:
+def _decide(episodes: dict[UUID, Episode], seen: Seen, overruled: set[str]) -> dict[str, GroupDecision]:
     """Ask the store about every new firing episode; groups that it could not decide are absent from the reply."""
-    groups: dict[str, list[_Episode]] = {}
+    groups: dict[str, list[Episode]] = {}
     for id_, episode in episodes.items():
         episode.flapping = episode.alert.fingerprint in seen.flapping
-        if episode.firing and episode.silence_id is None and _is_open_question(id_, seen):
+        if episode.firing and episode.silence_id is None and is_open_question(id_, seen):
             groups.setdefault(episode.group_key, []).append(episode)
     calls = [
         GroupCall(
@@ -175,7 +111,7 @@ def _decide(episodes: dict[UUID, _Episode], seen: Seen, overruled: set[str]) -> 
             known=seen.storms.get(key),
             known_wins=key in overruled,
             reopen_us=members[0].policy.reopen_us,
-            counted_as=_counted_as(members),
+            counted_as=counted_as(members),
         )
         for key, members in groups.items()
     ]
@@ -184,19 +120,6 @@ def _decide(episodes: dict[UUID, _Episode], seen: Seen, overruled: set[str]) -> 
         for episode, answer in zip(groups[key], decision.answers, strict=True):
             episode.answer = answer
     return decisions
-
-
-def _is_open_question(id_: UUID, seen: Seen) -> bool:
-    """A new episode, or one that was silenced when it came in and is sent again, still firing, after the silence."""
-    return id_ not in seen.episodes or id_ in seen.silenced
-
-
-def _counted_as(members: list[_Episode]) -> dict[UUID, UUID]:
-    return {
-        episode.alert.id: UUID(episode.alert.fingerprint[:32])
-        for episode in members
-        if episode.flapping and episode.policy.count_flapping_once
-    }
 
 
 def ask_store(calls: list[GroupCall]) -> dict[str, GroupDecision]:
@@ -236,15 +159,15 @@ def settle(conflict: StormConflict) -> bool:
 
 
 def _record(
-    episodes: dict[UUID, _Episode],
+    episodes: dict[UUID, Episode],
     seen: Seen,
     decisions: dict[str, GroupDecision],
     origin: Origin,
     companion: Companion,
 ) -> Intake:
-    results = _results(episodes, seen)
+    results = results_of_batch(episodes, seen)
     outcomes = Counter(result.outcome for result in results)
-    rows = [_row(episode, seen, origin) for episode in episodes.values()]
+    rows = [row_of(episode, origin) for episode in episodes.values()]
     openings = _openings(episodes, seen, decisions)
     individual = [
         (episode.alert.id, episode.alert.namespace)
@@ -266,102 +189,12 @@ def _record(
                 requests += adopt_window(storm_id=opening.decision.storm_id)
     new = {row.id for row in rows} - seen.episodes.keys()
     if repeated & new:
-        _correct_repeated(results, repeated & new, episodes)
+        correct_repeated(results, repeated & new, episodes)
         companion.correct(Counter(result.outcome for result in results))
     return Intake(results, list(dict.fromkeys(requests)))
 
 
-def _results(episodes: dict[UUID, _Episode], seen: Seen) -> list[Result]:
-    results = [
-        result
-        for id_, episode in episodes.items()
-        for result in _results_of(episode, not _is_open_question(id_, seen), seen)
-    ]
-    for result in results:
-        if result.storm is not None:
-            result.remediation_request = f"storm-{result.storm}"
-    return sorted(results, key=lambda result: result.index)
-
-
-def _results_of(episode: _Episode, known: bool, seen: Seen) -> list[Result]:
-    alert, answer = episode.alert, episode.answer
-    storm = seen.episodes.get(alert.id)
-    results = []
-    for place, index in enumerate(episode.firing):
-        result = Result(index, alert.fingerprint, Outcome.DUPLICATE.value, episode.group_labels, storm=storm)
-        if not known and place == 0:
-            result.outcome = _outcome(episode, alert.id in seen.silenced)
-            if answer is not None:
-                result.count, result.threshold = answer.count, episode.policy.rule.threshold
-                result.storm = answer.storm_id
-                if answer.outcome == Outcome.INDIVIDUAL:
-                    result.remediation_request = f"alert-{alert.id}"
-                result.release_at = to_datetime(answer.release_us) if answer.release_us is not None else None
-        results.append(result)
-    results += [
-        Result(index, alert.fingerprint, Outcome.RESOLVED.value, episode.group_labels, storm=storm)
-        for index in episode.resolved_at
-    ]
-    return results
-
-
-def _outcome(episode: _Episode, was_silenced: bool) -> str:
-    if episode.answer is not None:
-        return episode.answer.outcome
-    if was_silenced:
-        # Still silenced, or the store is away and a later copy asks again.
-        return Outcome.DUPLICATE.value
-    return (Outcome.DEFERRED if episode.silence_id is None else Outcome.SILENCED).value
-
-
-DISPOSITIONS = {
-    Outcome.STORM_OPENED.value: Disposition.MEMBER.value,
-    Outcome.AGGREGATED.value: Disposition.MEMBER.value,
-    Outcome.INDIVIDUAL.value: Disposition.INDIVIDUAL.value,
-    Outcome.HELD.value: Disposition.HELD.value,
-}
-
-
-def _row(episode: _Episode, seen: Seen, origin: Origin) -> Row:
-    """The row to insert; if the episode is known by then, only its counters and its resolution are used."""
-    answer = episode.answer
-    resolution = episode.resolved[-1] if episode.resolved else None
-    if answer is not None:
-        outcome, disposition = answer.outcome, DISPOSITIONS[answer.outcome]
-    elif episode.firing and episode.silence_id is not None:
-        outcome, disposition = Outcome.SILENCED.value, Disposition.SILENCED.value
-    elif episode.firing:
-        outcome, disposition = Outcome.DEFERRED.value, Disposition.DEFERRED.value
-    else:
-        outcome, disposition = Outcome.RESOLVED.value, Disposition.RESOLVED_UNSEEN.value
-    if resolution is not None and disposition == Disposition.HELD.value:
-        disposition = Disposition.RESOLVED_WHILE_HELD.value
-    return Row(
-        alert=episode.alert,
-        classified=episode.classified,
-        status=AlertStatus.RESOLVED.value if resolution is not None else AlertStatus.FIRING.value,
-        ends_at=resolution.ends_at or origin.received_at if resolution is not None else None,
-        outcome=outcome,
-        disposition=disposition,
-        receiver=origin.receiver,
-        source=origin.kind,
-        delivery_id=origin.delivery_id,
-        received_at=origin.received_at,
-        occurrences=len(episode.firing),
-        resolutions=len(episode.resolved),
-        policy_id=episode.policy.id,
-        policy_version=episode.policy.version,
-        policy_reason=episode.policy.reason,
-        group_key=episode.group_key,
-        group_labels=episode.group_labels,
-        threshold=episode.policy.rule.threshold,
-        silence_id=episode.silence_id if answer is None else None,
-        flapping=episode.flapping,
-        answer=answer,
-    )
-
-
-def _openings(episodes: dict[UUID, _Episode], seen: Seen, decisions: dict[str, GroupDecision]) -> list[Opening]:
+def _openings(episodes: dict[UUID, Episode], seen: Seen, decisions: dict[str, GroupDecision]) -> list[Opening]:
     """The storms that alerts of this batch are in and that the rows may not have yet, in the order of their groups."""
     openings = {}
     for episode in episodes.values():
@@ -378,12 +211,3 @@ def _openings(episodes: dict[UUID, _Episode], seen: Seen, decisions: dict[str, G
                 joined_at=to_datetime(answer.decided_us),
             )
     return [openings[key] for key in sorted(openings)]
-
-
-def _correct_repeated(results: list[Result], repeated: set[UUID], episodes: dict[UUID, _Episode]) -> None:
-    """Another request recorded the same new episodes at the same moment: here they are duplicates after all."""
-    places = {episodes[id_].firing[0] for id_ in repeated if episodes[id_].firing}
-    for result in results:
-        if result.index in places:
-            result.outcome = Outcome.DUPLICATE.value
-            result.release_at = None

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from django.db import connection
 
-from storms.choices import Disposition
 from storms.detector import KnownStorm
 
 # The generation comes along so that an edited policy or a revoked receiver holds from the next webhook on.
 _LOOK_UP = """
 select
   coalesce((select value from storms_configgeneration), 0),
-  (select json_agg(json_build_array(id, storm_id, disposition)) from storms_alert where id = any(%(ids)s)),
+  (select json_agg(json_build_array(id, storm_id, disposition = 'silenced' and status = 'firing'))
+     from storms_alert where id = any(%(ids)s)),
   (select json_agg(fingerprint) from (
       select fingerprint from storms_alert
       where fingerprint = any(%(fingerprints)s) and received_at > now() - interval '1 hour'
@@ -42,7 +42,8 @@ FLAPPING_EPISODES = 3
 class Seen:
     """episodes: {id: the storm it is in, or None}; storms: the open storm by group.
 
-    silenced: known episodes that are silenced; flapping: fingerprints that fired anew too often within the hour.
+    silenced: known episodes that are silenced and still fire; flapping: fingerprints that fired anew too often
+    within the hour.
     """
 
     generation: int
@@ -68,7 +69,7 @@ def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Col
     return Seen(
         generation=generation,
         episodes={UUID(id_): UUID(storm) if storm else None for id_, storm, _ in episodes or ()},
-        silenced=frozenset(UUID(id_) for id_, _, disposition in episodes or () if disposition == Disposition.SILENCED),
+        silenced=frozenset(UUID(id_) for id_, _, silenced in episodes or () if silenced),
         flapping=frozenset(flapping or ()),
         storms={
             group: KnownStorm(UUID(id_), opened, quiet, longest, count)

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from storms.matchers import parse_matchers
+from storms.matchers import MatcherError, parse_matchers
 from storms.models import PolicyVersion, StormPolicy
 
 logger = logging.getLogger(__name__)
@@ -135,8 +135,15 @@ def _enabled_matchers() -> list[str]:
 
 
 def _require_catch_all(enabled: list[str]) -> None:
-    if not any(parse_matchers(matchers) == () for matchers in enabled):
+    if not any(_takes_all(matchers) for matchers in enabled):
         raise PolicyError(
             "This is the last enabled policy without matchers: without it some alerts would have no policy. "
             "Enable or add another one without matchers first."
         )
+
+
+def _takes_all(matchers: str) -> bool:
+    try:
+        return parse_matchers(matchers) == ()
+    except MatcherError:  # written past the form: such a policy gets nothing
+        return False

@@ -22,14 +22,28 @@ CHAIN_ATTEMPTS = 8
 CHAIN_REST = timedelta(minutes=5)
 LONGEST_BACKOFF_SECONDS = 60.0
 
-_CLAIM = """
-update storms_remediationrequest set last_attempt_at = now(), attempts = attempts + 1
+# What garbage collection leaves alone: the storm is open or one of its members fires, or the alert itself does.
+ACTIVE = """(
+    exists (select 1 from storms_storm s where s.id = r.storm_id and s.state = 'open')
+    or exists (select 1 from storms_alert a where a.storm_id = r.storm_id and a.status = 'firing')
+    or exists (select 1 from storms_alert a where a.id = r.alert_id and a.status = 'firing')
+)"""
+_CLAIM = f"""
+update storms_remediationrequest r set last_attempt_at = now(), attempts = attempts + 1,
+    sync_state = case when sync_state = 'collected' then 'pending' else sync_state end
 where id = %(id)s and sync_state <> 'skipped'
+  and (sync_state <> 'collected' and collected_at is null or {ACTIVE})
   and (last_attempt_at is null or last_attempt_at <= now() - %(interval)s * interval '1 second')
   and (kind = 'storm' or desired_version > applied_version)
   and (sync_state <> 'failed' or next_attempt_at <= now())
   and (sync_state <> 'rejected' or desired_version > rejected_version)
-"""
+"""  # noqa: S608
+# A collected resource is made again only where it is active again (its storm was reopened): what else marked it due
+# does not count.
+_REST = f"""
+update storms_remediationrequest r set sync_state = 'collected', next_attempt_at = null, enqueued_at = null
+where id = %(id)s and collected_at is not null and sync_state in ('pending', 'failed') and not {ACTIVE}
+"""  # noqa: S608
 
 
 def claim(*, rr_id: UUID) -> RemediationRequest | None:
@@ -40,6 +54,7 @@ def claim(*, rr_id: UUID) -> RemediationRequest | None:
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"id": rr_id, "interval": APPLY_INTERVAL.total_seconds()})
         if not cursor.rowcount:
+            cursor.execute(_REST, {"id": rr_id})
             return None
     return (
         RemediationRequest.objects.select_related("alert", "storm", "superseded_by")
@@ -77,13 +92,13 @@ def mark_storms_due(*, storm_ids: list[UUID]) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            update storms_remediationrequest set desired_version = desired_version + 1, enqueued_at = null,
+            f"""
+            update storms_remediationrequest r set desired_version = desired_version + 1, enqueued_at = null,
                 sync_state = case when sync_state = 'failed' then 'failed' else 'pending' end,
                 next_attempt_at = case when sync_state = 'failed' then next_attempt_at
                                        else coalesce(last_attempt_at + %(interval)s * interval '1 second', now()) end
-            where storm_id = any(%(ids)s)
-            """,
+            where storm_id = any(%(ids)s) and (sync_state <> 'collected' or {ACTIVE})
+            """,  # noqa: S608
             {"ids": storm_ids, "interval": APPLY_INTERVAL.total_seconds()},
         )
 
@@ -117,6 +132,7 @@ def record_applied(
         uid=uid,
         resource_version=resource_version,
         generation=generation,
+        collected_at=None,
     )
     _settle_version(rr_id, version)
     if first:
@@ -223,7 +239,9 @@ def _correct(rr_id: UUID, message: str) -> None:
 
 def _make_due_again(rr_id: UUID) -> bool:
     wanted = Q(storm__state=StormState.OPEN) | Q(storm__firing_count__gt=0) | Q(alert__status="firing")
-    ids = RemediationRequest.objects.filter(wanted, id=rr_id, superseded_by__isnull=True).values_list("id", flat=True)
+    rows = RemediationRequest.objects.filter(wanted, id=rr_id, superseded_by__isnull=True)
+    # What the console deleted itself is not missed.
+    ids = rows.exclude(sync_state=SyncState.COLLECTED).values_list("id", flat=True)
     return bool(
         RemediationRequest.objects.filter(id__in=list(ids)).update(
             desired_version=F("desired_version") + 1,

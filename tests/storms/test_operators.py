@@ -377,3 +377,16 @@ def test_a_member_that_becomes_silenced_stays(console, monkeypatch):
     console.post(payload(alerts))
 
     assert set(Alert.objects.values_list("disposition", "silence_id")) == {("member", None)}
+
+
+def test_a_silenced_episode_that_resolved_is_not_counted_by_a_late_copy(console, monkeypatch):
+    silence_id: list[int | None] = [7]
+    monkeypatch.setattr("ingestion.silences.find", lambda *_: silence_id[0])
+    alerts = send(console, 1)
+    console.post(payload([resolved(alerts[0])]))
+    silence_id[0] = None
+
+    [result] = console.post(payload(alerts)).json()["results"]
+
+    assert result["outcome"] == "duplicate"
+    assert Alert.objects.get().disposition == "silenced"
