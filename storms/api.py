@@ -18,6 +18,7 @@ from rest_framework.routers import SimpleRouter
 from rest_framework.serializers import BaseSerializer
 
 from storms import filters, openapi, serializers  # noqa: F401  (openapi registers the token's scheme)
+from storms.action_api import AlertActions, StormActions
 from storms.models import Alert, RemediationRequest, Storm
 from storms.permissions import ModelPermissions
 
@@ -33,7 +34,7 @@ class ReadOnlyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ConsoleV
     """List and retrieve."""
 
 
-class StormViewSet(ReadOnlyViewSet):
+class StormViewSet(StormActions, ReadOnlyViewSet):
     """Storms: bursts of alerts of one group, each with one RemediationRequest."""
 
     queryset = Storm.objects.select_related("remediation_request").defer("remediation_request__manifest")
@@ -49,7 +50,7 @@ class StormViewSet(ReadOnlyViewSet):
         return serializers.StormDetailSerializer if self.action == "retrieve" else serializers.StormSerializer
 
 
-class AlertViewSet(ReadOnlyViewSet):
+class AlertViewSet(AlertActions, ReadOnlyViewSet):
     """Alert episodes, each with what was decided about it and why."""
 
     queryset = Alert.objects.select_related("remediation_request").defer("remediation_request__manifest")

@@ -21,10 +21,10 @@ from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.db import DatabaseError, models
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, When
 from redis.exceptions import RedisError
 
-from storms.choices import Disposition, StormState, SyncState
+from storms.choices import Disposition, Severity, StormState, SyncState
 from storms.cluster.address import cluster_label
 from storms.models import Alert, RemediationRequest, Storm
 
@@ -42,6 +42,18 @@ LAYER_ERRORS = (RedisError, OSError, TimeoutError, ChannelFull)
 SETTLED = "settled"
 IN_SIGHT = Q(state=StormState.OPEN) | Q(firing_count__gt=0)
 """Open, or closed with alerts that still fire."""
+
+# The order of open storms; static/console/now.js keeps the same (`before`).
+_OPEN = Q(state=StormState.OPEN)
+TROUBLE = (
+    Case(
+        When(_OPEN & Q(severity=Severity.CRITICAL), then=0),
+        When(_OPEN & Q(severity=Severity.WARNING), then=1),
+        When(_OPEN, then=2),
+    ),
+    Case(When(_OPEN, then=F("firing_count"))).desc(),
+)
+"""By severity, then by how many fire."""
 
 
 class ReadVersion(models.Func):
@@ -69,8 +81,8 @@ def storms_for_live() -> QuerySet[Storm]:
 
 
 def storms_in_sight() -> QuerySet[Storm]:
-    """Open storms first, then settled ones, the newest first in each; `MAX_STORMS` at most."""
-    return storms_for_live().filter(IN_SIGHT).order_by("-state", "-opened_at", "-id")[:MAX_STORMS]
+    """Open storms first, the most trouble on top; then settled ones, the newest first; `MAX_STORMS` at most."""
+    return storms_for_live().filter(IN_SIGHT).order_by("-state", *TROUBLE, "-opened_at", "-id")[:MAX_STORMS]
 
 
 def storms_ended_last() -> QuerySet[Storm]:
@@ -120,6 +132,8 @@ def storm_message(storm: Storm) -> dict[str, Any]:
         "alert_count": storm.alert_count,
         "firing_count": storm.firing_count,
         "resolved_count": storm.resolved_count,
+        "acknowledged_by": storm.acknowledged_by,
+        "assignee": storm.assignee,
         "alert_names": storm.alert_names[:ALERT_NAMES_SHOWN],
         "alert_names_more": max(len(storm.alert_names) - ALERT_NAMES_SHOWN, 0),
         "opened_at": _iso(storm.opened_at),

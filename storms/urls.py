@@ -1,11 +1,17 @@
-"""The console's pages; the read API is in `storms.api`."""
+"""The console's pages, and what operators do on them; the API is in `storms.api_urls`."""
 
 from django.urls import path
 
-from storms import pages
+from storms import actions, pages
 
 urlpatterns = [
     path("", pages.now, name="now"),
     path("storms/<uuid:storm_id>/", pages.storm, name="storm"),
+    path("storms/<uuid:storm_id>/acknowledge/", actions.acknowledge, name="acknowledge-storm"),
+    path("storms/<uuid:storm_id>/assign/", actions.assign, name="assign-storm"),
+    path("storms/<uuid:storm_id>/note/", actions.note, name="note-storm"),
+    path("storms/<uuid:storm_id>/close/", actions.close, name="close-storm"),
+    path("storms/<uuid:storm_id>/merge/", actions.merge, name="merge-storm"),
     path("alerts/<uuid:alert_id>/", pages.alert, name="alert"),
+    path("alerts/<uuid:alert_id>/split/", actions.split, name="split-alert"),
 ]

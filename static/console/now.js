@@ -54,6 +54,7 @@ function fill(row, storm, quietly) {
   row.dataset.id = storm.id;
   row.dataset.version = storm.version;
   row.dataset.severity = storm.severity;
+  row.dataset.firing = storm.firing_count;
   row.dataset.openedAt = storm.opened_at;
   row.dataset.closedAt = storm.closed_at ?? "";
   setText(field("severity"), storm.severity);
@@ -68,8 +69,17 @@ function fill(row, storm, quietly) {
   setText(field("reason"), storm.close_reason);
   row.querySelector('[data-when="running"]').hidden = storm.state !== "open";
   row.querySelector('[data-when="ended"]').hidden = storm.state === "open";
+  setText(field("who"), who(storm));
+  row.querySelector('[data-when="owned"]').hidden = !who(storm);
   setText(field("policy"), storm.policy);
   setResource(field, storm.remediation_request);
+}
+
+// The words are those of storms/templatetags/console.py.
+function who(storm) {
+  if (storm.assignee) return storm.assignee;
+  if (storm.acknowledged_by) return `acknowledged by ${storm.acknowledged_by}`;
+  return storm.state === "closed" ? "" : "nobody yet";
 }
 
 function setResource(field, request) {
@@ -138,15 +148,49 @@ function bump(target) {
   target.classList.add("bump");
 }
 
-// Newest first, by opening, or by closing among the ended: a row keeps its place while its numbers change.
+const SEVERITIES = ["critical", "warning", "info"];
+
+// Whether `a` stands above `b`. Open storms: the most trouble on top, as storms/live.py has them (`TROUBLE`); settled ones
+// by opening, ended ones by closing, the newest first.
+function before(a, b, state) {
+  if (state === "open") {
+    const severity = SEVERITIES.indexOf(a.dataset.severity) - SEVERITIES.indexOf(b.dataset.severity);
+    if (severity) return severity < 0;
+    const firing = Number(a.dataset.firing) - Number(b.dataset.firing);
+    if (firing) return firing > 0;
+  }
+  const key = (row) => Date.parse(state === "closed" ? row.dataset.closedAt : row.dataset.openedAt) || 0;
+  return key(a) > key(b);
+}
+
 function place(row, state) {
-  const moved = row.dataset.state !== state || !row.isConnected;
+  const arrived = row.dataset.state !== state || !row.isConnected;
   row.dataset.state = state;
-  if (!moved) return;
   const list = sections.get(state).querySelector("ul");
-  const key = (r) => Date.parse(state === "closed" ? r.dataset.closedAt : r.dataset.openedAt) || 0;
-  const next = [...list.children].find((other) => other !== row && other.dataset.openedAt && key(other) < key(row));
+  if (!arrived && (inOrder(row, state) || inUse(list))) return;
+  row.classList.remove("arrived"); // moving would play it again
+  const next = [...list.children].find((other) => other !== row && before(row, other, state));
   list.insertBefore(row, next ?? null);
+}
+
+function inOrder(row, state) {
+  const above = row.previousElementSibling;
+  const below = row.nextElementSibling;
+  return !(above && before(row, above, state)) && !(below && before(below, row, state));
+}
+
+// Rows do not move under somebody's pointer or away with the focus: they wait until it has left.
+function inUse(list) {
+  return list.matches(":hover") || list.contains(document.activeElement);
+}
+
+function tidy() {
+  const list = sections.get("open").querySelector("ul");
+  if (inUse(list)) return;
+  const wanted = [...list.children].sort((a, b) => before(b, a, "open") - before(a, b, "open"));
+  if (wanted.every((row, index) => row === list.children[index])) return;
+  for (const row of wanted) row.classList.remove("arrived");
+  list.append(...wanted);
 }
 
 function forget(id) {
@@ -196,6 +240,9 @@ function announce(words) {
 for (const row of rows.values()) {
   row.dataset.openedAt = row.querySelector('[data-field="opened"] time').getAttribute("datetime");
   row.dataset.closedAt = row.querySelector('[data-field="closed"] time').getAttribute("datetime");
+}
+for (const left of ["pointerleave", "focusout"]) {
+  sections.get("open").querySelector("ul").addEventListener(left, () => setTimeout(tidy));
 }
 summarise();
 new LiveSocket("/ws/storms/", receive, document.getElementById("connection"));

@@ -25,7 +25,7 @@ async function refresh() {
   busy = true;
   again = false;
   try {
-    const response = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "error" });
+    const response = await fetch(location.href, { headers: { Accept: "text/html", "X-Console-Refresh": "1" }, redirect: "error" });
     if (response.ok) replace(new DOMParser().parseFromString(await response.text(), "text/html"));
   } catch {
     // The next change or snapshot tries again.
@@ -49,11 +49,21 @@ function replace(fresh) {
       stale = true;
       continue;
     }
+    keepTyped(part, successor);
     markRisen(part, successor);
     part.replaceWith(document.adoptNode(successor));
   }
   shown = Number(document.querySelector("[data-storm]").dataset.version);
   refreshTimes();
+}
+
+// What was typed or chosen and not sent yet goes on to the successor's controls.
+function keepTyped(before, after) {
+  for (const control of before.querySelectorAll("textarea[id], input[id], select[id]")) {
+    const twin = after.querySelector(`#${control.id}`);
+    const touched = control.matches("select") ? control.value : control.value !== control.defaultValue;
+    if (twin && touched) twin.value = control.value;
+  }
 }
 
 function markRisen(before, after) {

@@ -68,3 +68,13 @@ def as_yaml(value: Any) -> str:
 def share(part: int, whole: int) -> int:
     """`part` of `whole` in percent, 0 to 100."""
     return min(round(100 * part / whole), 100) if whole else 0
+
+
+@register.filter
+def who(storm: dict[str, Any]) -> str:
+    """Who has a storm (as in `storms.live.storm_message`): `ada`, `acknowledged by ada`, `nobody yet`."""
+    if storm["assignee"]:
+        return str(storm["assignee"])
+    if storm["acknowledged_by"]:
+        return f"acknowledged by {storm['acknowledged_by']}"
+    return "" if storm["state"] == "closed" else "nobody yet"

@@ -201,6 +201,8 @@ def test_a_storm_s_message(admin: Client) -> None:
         "alert_count": 10,
         "firing_count": 6,
         "resolved_count": 4,
+        "acknowledged_by": "",
+        "assignee": "",
         "alert_names": [{"name": "a", "count": 3}, {"name": "b", "count": 3}, {"name": "c", "count": 3}],
         "alert_names_more": 2,
         "opened_at": "2026-11-16T10:30:00+00:00",
