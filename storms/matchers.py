@@ -230,13 +230,18 @@ class _PatternMasks:
         """`concerned`: the lists that have a condition here."""
         self.concerned = 0
         self._all = everything
-        self._needed: dict[str, int] = {}
+        self._needs: dict[int, set[str]] = {}
+        self._needed_by: dict[str, list[int]] = {}
         self._forbidden: dict[str, int] = {}
         for number, matcher in conditions:
-            masks = self._needed if matcher.op == "=~" else self._forbidden
-            masks[matcher.value] = masks.get(matcher.value, 0) | 1 << number
             self.concerned |= 1 << number
-        self._set = PatternSet([*(self._needed.keys() | self._forbidden.keys())])
+            if matcher.op == "!~":
+                self._forbidden[matcher.value] = self._forbidden.get(matcher.value, 0) | 1 << number
+            else:
+                self._needs.setdefault(number, set()).add(matcher.value)
+                self._needed_by.setdefault(matcher.value, []).append(number)
+        self._refused = sum(1 << number for number in self._needs)
+        self._set = PatternSet([*(self._needed_by.keys() | self._forbidden.keys())])
         self._remembered: dict[str, int] = {}
 
     def mask(self, value: str) -> int:
@@ -250,11 +255,13 @@ class _PatternMasks:
         return mask
 
     def _find(self, value: str) -> int:
+        """Usually few patterns match, so those that do not must cost nothing here."""
         found = self._set.matching(value)
-        refused = 0
-        for pattern, lists in self._needed.items():
-            if pattern not in found:
-                refused |= lists
+        refused = self._refused
+        for pattern in found:
+            for number in self._needed_by.get(pattern, ()):
+                if self._needs[number] <= found:
+                    refused &= ~(1 << number)
         for pattern in found:
             refused |= self._forbidden.get(pattern, 0)
         return self._all & ~refused

@@ -1,4 +1,5 @@
-"""`make bench`: webhooks per second through the very processes of `make run`, and the seconds to the resource.
+"""`make bench`: webhooks per second through the very processes of `make run`, the seconds to the resource, and the
+milliseconds that many policies take to decide.
 
     make bench                              all of it
     make bench ARGS="--seconds 3 --clients 4 --only webhooks"
@@ -25,6 +26,7 @@ import httpx
 
 from stormconsole.commands import PROJECT
 from stormconsole.embedded import free_port
+from tests.bench import policies
 from tests.bench.load import Load, run
 from tests.harness.http import alert, payload
 from tests.harness.wait import wait_until
@@ -117,11 +119,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--only", choices=["webhooks", "resource"])
+    parser.add_argument("--only", choices=["webhooks", "resource", "policies"])
     options = parser.parse_args()
-    if options.only != "resource":
+    if options.only in (None, "policies"):
+        policies.measure()
+    if options.only in (None, "webhooks"):
         webhooks(options.seconds, options.clients)
-    if options.only != "webhooks":
+    if options.only in (None, "resource"):
         try:
             to_the_resource(options.rounds)
         except LookupError as missing:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storms.matchers import Matcher, MatcherError, parse_matchers, specificity
+from storms.matchers import (
+    Matcher,
+    MatcherError,
+    MatcherIndex,
+    PatternSet,
+    label_pairs,
+    parse_labels,
+    parse_matchers,
+    specificity,
+)
 
 READ = {
     "": [],
@@ -93,3 +102,87 @@ def test_a_hostile_pattern_does_not_hang():
 def test_exact_matchers_are_more_specific():
     exact, pattern, two = (parse_matchers(t) for t in ('a="b"', 'a=~"b", c=~"d"', 'a="b", c=~"d"'))
     assert specificity(two) > specificity(exact) > specificity(pattern) > specificity(())
+
+
+# --- many at once
+
+NAMES = st.sampled_from(["a", "b", "c"])
+VALUES = st.sampled_from(["", "x", "y", "xx", "x\ny"])
+PATTERNS = st.sampled_from(["", "x", "x|y", "x+", ".*", ".+", "(x+)+$", "[^x]*", "(?s).*"])
+CONDITIONS = st.one_of(
+    st.builds(Matcher, NAMES, st.sampled_from(["=", "!="]), VALUES),
+    st.builds(Matcher, NAMES, st.sampled_from(["=~", "!~"]), PATTERNS),
+)
+LABELS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), VALUES)
+
+
+def one_by_one(lists: list[list[Matcher]], labels: dict[str, str]) -> list[int]:
+    return [n for n, matchers in enumerate(lists) if all(matcher.matches(labels) for matcher in matchers)]
+
+
+@given(st.lists(st.lists(CONDITIONS, max_size=4), max_size=12), st.lists(LABELS, min_size=1, max_size=5))
+def test_the_index_finds_what_matching_one_by_one_finds(lists, several):
+    index = MatcherIndex(lists)
+    for labels in several + several:  # the second time from what it remembers
+        expected = one_by_one(lists, labels)
+        assert index.matching(labels) == sum(1 << number for number in expected)
+        assert index.first(labels) == (expected[0] if expected else None)
+
+
+def test_patterns_that_do_not_fit_together_are_run_one_by_one(monkeypatch):
+    patterns = [f".*[a-f]{{{n},60}}x.{{30}}" for n in range(1, 40)] + ["a+"]
+    expected = PatternSet(patterns).matching("aaa")
+    monkeypatch.setattr(PatternSet, "MAX_MEM", 1 << 16)
+    small = PatternSet(patterns)
+    assert small._set is None
+    assert small.matching("aaa") == expected == {"a+"}
+
+
+def test_what_the_index_remembers_is_bounded():
+    index = MatcherIndex([parse_matchers('a=~"x.*"')])
+    for number in range(5_000):
+        index.matching({"a": f"x{number}"})
+    index.matching({"a": "x" * 1_000})
+    [(_, patterns)] = index._patterns
+    assert len(patterns._remembered) <= patterns.REMEMBERED
+    assert "x" * 1_000 not in patterns._remembered
+
+
+# --- labels
+
+PASTED = {
+    "": {},
+    "a=b": {"a": "b"},
+    "a=b\n\n c = d=e ": {"a": "b", "c": "d=e"},
+    'a="b", c="d e"': {"a": "b", "c": "d e"},
+    '{a="b"}': {"a": "b"},
+    '{"a": "b"}': {"a": "b"},
+    '{"labels": {"a": "b"}, "status": "firing"}': {"a": "b"},
+    '{"labels": "b"}': {"labels": "b"},
+    "summary=it is, well, on fire": {"summary": "it is, well, on fire"},
+}
+
+
+@pytest.mark.parametrize(("text", "labels"), PASTED.items(), ids=range(len(PASTED)))
+def test_it_reads_labels_as_people_paste_them(text, labels):
+    assert parse_labels(text) == labels
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "=b", 'a=~"b"', "a!=b", '{"a": 1}', '{"a": {"b": "c"}}', '{"labels": {"a": []}}']
+)
+def test_it_refuses_what_are_no_labels(text):
+    with pytest.raises(MatcherError):
+        parse_labels(text)
+
+
+@given(st.text())
+def test_any_text_is_labels_or_refused(text):
+    with contextlib.suppress(MatcherError):
+        parse_labels(text)
+
+
+@pytest.mark.parametrize("pair", ["", "a", "=b", " =b"])
+def test_a_pair_without_a_name_or_a_sign_is_refused(pair):
+    with pytest.raises(MatcherError, match="write name=value"):
+        label_pairs([pair])
