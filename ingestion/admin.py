@@ -29,14 +29,28 @@ receivers:
         http_config:
           authorization:
             credentials: {token}""",
+    ReceiverKind.KUBERNETES_EVENT: """# kubernetes-event-exporter's config.yaml
+route:
+  routes:
+    - match:
+        - type: Warning
+          receiver: stormconsole
+receivers:
+  - name: stormconsole
+    webhook:
+      endpoint: {url}
+      headers:
+        Content-Type: application/json
+        Authorization: Bearer {token}""",
+    ReceiverKind.GENERIC: """curl {url} \\
+  -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\
+  -d '{{"id": "first-try", "name": "Hello", "severity": "info", "summary": "The first alert"}}'""",
 }
 RECEIVER_OPTIONS = ("static_labels", "allowed_namespaces", "heartbeat_minutes")
-CURL = """curl -X POST {url} \\
-  -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' -d @payload.json"""
 
 
-class ReceiverForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Empty fields are empty values, not nulls."""
+class ReceiverForm(forms.ModelForm):
+    """No static labels are an empty object, not null."""
 
     class Meta:
         model = Receiver
@@ -44,9 +58,6 @@ class ReceiverForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_static_labels(self) -> dict[str, str]:
         return self.cleaned_data["static_labels"] or {}
-
-    def clean_allowed_namespaces(self) -> list[str]:
-        return [namespace.strip() for namespace in self.cleaned_data["allowed_namespaces"] or [] if namespace.strip()]
 
 
 @admin.register(Receiver)
@@ -127,7 +138,7 @@ class ReceiverAdmin(ModelAdmin):
 
     def _show(self, request: HttpRequest, receiver: Receiver, token: str) -> HttpResponse:
         url = request.build_absolute_uri(f"/api/v1/webhooks/{receiver.kind}")
-        usage = USAGE.get(ReceiverKind(receiver.kind), CURL).format(url=url, token=token)
+        usage = USAGE[ReceiverKind(receiver.kind)].format(url=url, token=token)
         return show_token(self, request, title=f"Token of receiver “{receiver.name}”", token=token, usage=usage)
 
 
