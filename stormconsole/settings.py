@@ -261,6 +261,26 @@ UNFOLD = {
                 ],
             },
             {
+                "title": "What alerts mean",
+                "items": [
+                    {
+                        "title": "Severities",
+                        "icon": "priority_high",
+                        "link": reverse_lazy("admin:storms_severityrule_changelist"),
+                    },
+                    {
+                        "title": "Environments",
+                        "icon": "dns",
+                        "link": reverse_lazy("admin:storms_environmentrule_changelist"),
+                    },
+                    {
+                        "title": "Priorities",
+                        "icon": "low_priority",
+                        "link": reverse_lazy("admin:storms_priorityrule_changelist"),
+                    },
+                ],
+            },
+            {
                 "title": "Ingestion",
                 "items": [
                     {

@@ -9,7 +9,17 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
 from rest_framework.request import Request
 
-from storms.choices import AlertStatus, Disposition, Outcome, Phase, RequestKind, Severity, StormState, SyncState
+from storms.choices import (
+    AlertStatus,
+    Disposition,
+    Outcome,
+    Phase,
+    Priority,
+    RequestKind,
+    Severity,
+    StormState,
+    SyncState,
+)
 from storms.models import Alert, RemediationRequest, Storm, StormPolicy
 
 COMMON_PARAMETERS = {"cursor", "page_size", "ordering", "format"}
@@ -120,6 +130,7 @@ class AlertFilter(django_filters.FilterSet):
     severity = any_of("severity", Severity)
     outcome = any_of("outcome", Outcome)
     disposition = any_of("disposition", Disposition)
+    priority = any_of("priority", Priority)
     storm = django_filters.UUIDFilter(field_name="storm_id", help_text="The storm's id.")
     delivery = django_filters.UUIDFilter(field_name="delivery_id", help_text="The delivery that brought it first.")
     label = LabelFilter(field_name="labels")
@@ -128,7 +139,7 @@ class AlertFilter(django_filters.FilterSet):
 
     class Meta:
         model = Alert
-        fields = ["namespace", "alertname", "receiver", "source", "fingerprint", "group_key"]
+        fields = ["namespace", "alertname", "environment", "flapping", "receiver", "source", "fingerprint", "group_key"]
 
 
 class RemediationRequestFilter(django_filters.FilterSet):
