@@ -18,6 +18,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from storms import policy_admin, rules_admin  # noqa: F401  (registered by being imported)
+from storms.action_admin import StormBulkActions
 from storms.admin_base import (
     SEVERITY_COLOURS,
     SYNC_COLOURS,
@@ -53,7 +54,7 @@ class EventInline(ReadOnlyInline):
 
 
 @admin.register(Storm)
-class StormAdmin(ReadOnlyAdmin):
+class StormAdmin(StormBulkActions, ReadOnlyAdmin):
     list_display = (
         "shown_title",
         "shown_state",
@@ -62,10 +63,11 @@ class StormAdmin(ReadOnlyAdmin):
         "policy_name",
         "opened_at",
         "last_alert_at",
+        "shown_owner",
         "shown_request",
         "page",
     )
-    list_filter = ("state", "severity", "close_reason", "policy")
+    list_filter = ("state", "severity", "close_reason", ("acknowledged_at", admin.EmptyFieldListFilter), "policy")
     search_fields = ("group_labels", "policy_name", "group_key")
     search_help_text = "A label's name or value, or a policy's name"
     date_hierarchy = "opened_at"
@@ -80,10 +82,13 @@ class StormAdmin(ReadOnlyAdmin):
                     ("shown_state", "severity"),
                     ("opened_at", "opening_alert"),
                     ("closed_at", "close_reason"),
+                    "close_comment",
                     ("previous", "request_link"),
+                    ("merged_into", "reopened_at"),
                 )
             },
         ),
+        ("Operators", {"fields": (("acknowledged_by", "acknowledged_at"), "assignee")}),
         (
             "Alerts",
             {
@@ -131,6 +136,10 @@ class StormAdmin(ReadOnlyAdmin):
     @display(description="Severity", ordering="severity", label=SEVERITY_COLOURS)
     def shown_severity(self, storm: Storm) -> tuple[str, str]:
         return storm.severity, storm.get_severity_display()
+
+    @display(description="With", ordering="assignee")
+    def shown_owner(self, storm: Storm) -> str:
+        return storm.assignee or storm.acknowledged_by or "-"
 
     @display(description="Firing / alerts", ordering="alert_count")
     def shown_alerts(self, storm: Storm) -> str:
@@ -186,7 +195,7 @@ class AlertAdmin(ReadOnlyAdmin):
         "shown_request",
         "page",
     )
-    list_filter = ("status", "severity", "outcome", "disposition", "source")
+    list_filter = ("status", "severity", "outcome", "disposition", "flapping", "source")
     search_fields = ("alertname", "namespace", "resource_name", "=fingerprint")
     search_help_text = "A part of the alert's name, namespace or resource, or its whole fingerprint"
     date_hierarchy = "received_at"
@@ -203,6 +212,7 @@ class AlertAdmin(ReadOnlyAdmin):
                     ("starts_at", "ends_at"),
                     ("received_at", "last_seen_at"),
                     ("occurrences", "resolutions"),
+                    ("flapping", "priority", "environment"),
                     ("receiver", "shown_delivery"),
                 )
             },
@@ -218,6 +228,7 @@ class AlertAdmin(ReadOnlyAdmin):
                     ("count", "threshold"),
                     ("decided_at", "release_at"),
                     ("shown_storm", "shown_request"),
+                    ("split_from", "silence_id"),
                 )
             },
         ),

@@ -10,7 +10,7 @@ from django.test import Client
 from storms import detector
 from storms.api_tokens import create_api_token
 from storms.models import Alert, RemediationRequest, Storm
-from tests.factories import make_alert, make_closed_storm, make_policy, make_storm, make_user
+from tests.factories import make_admin, make_alert, make_closed_storm, make_policy, make_storm, make_user
 from tests.harness.http import alert, payload
 from tests.harness.webhook import Console
 
@@ -351,4 +351,73 @@ def test_the_api_needs_the_permission(db: None, permissions: tuple[str, ...]) ->
         api.post(f"storms/{storm.id}/{what}", 403, text="x", comment="x", assignee="x", into=str(storm.id))
     api.post(f"alerts/{members[0].id}/split", 403)
     assert Client().post(f"/api/v1/storms/{storm.id}/acknowledge/").status_code == 401
+    assert timeline(storm) == []
+
+
+# --- the admin
+
+CHANGELIST = "/admin/storms/storm/"
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    client = Client()
+    client.force_login(make_admin("root"))
+    return client
+
+
+def in_bulk(client: Client, what: str, *storms: Storm, **fields: str) -> str:
+    body = {"action": what, "_selected_action": [str(storm.id) for storm in storms]} | fields
+    response = client.post(CHANGELIST, body, follow=True)
+    assert response.status_code == 200
+    return " ".join(response.content.decode().split())
+
+
+def test_many_storms_are_acknowledged_and_assigned_at_once(root: Client) -> None:
+    storms = [make_storm() for _ in range(3)]
+    assert "2 of 2 were acknowledged." in in_bulk(root, "acknowledge", *storms[:2])
+    assert "2 of 2 were assigned to root." in in_bulk(root, "assign_to_me", *storms[:2])
+    rows = Storm.objects.filter(acknowledged_by="root", assignee="root").values_list("id", flat=True)
+    assert set(rows) == {storm.id for storm in storms[:2]}
+    assert timeline(storms[0]) == [("acknowledged", "root"), ("assigned", "root")]
+
+
+def test_many_storms_are_closed_with_one_reason(console: Console, root: Client) -> None:
+    storms = [a_storm(console, namespace) for namespace in "abc"]
+    asked = in_bulk(root, "close_with_a_reason", *storms[:2])
+    assert "Close 2 storms?" in asked
+    assert "namespace=a" in asked
+    assert "namespace=c" not in asked
+    assert "This field is required." in in_bulk(root, "close_with_a_reason", *storms[:2], apply="1", comment=" ")
+    assert Storm.objects.filter(state="open").count() == 3
+
+    done = in_bulk(root, "close_with_a_reason", *storms[:2], apply="1", comment="a drill")
+
+    assert "2 of 2 were closed." in done
+    assert list(Storm.objects.filter(state="open")) == [storms[2]]
+    assert set(Storm.objects.filter(state="closed").values_list("close_comment", flat=True)) == {"a drill"}
+    assert "None of them is open." in in_bulk(root, "close_with_a_reason", *storms[:2])
+
+
+def test_one_that_is_refused_does_not_stop_the_others(console: Console, root: Client) -> None:
+    closed, storm = make_closed_storm(group_labels={"n": "gone"}), a_storm(console)
+    seen = in_bulk(root, "close_with_a_reason", closed, storm, apply="1", comment="x")
+    assert "n=gone: The storm is closed already." in seen
+    assert "1 of 2 were closed." in seen
+
+
+def test_a_store_that_is_away_stops_them_all(console: Console, root: Client, store_away: None) -> None:
+    storms = [make_storm() for _ in range(3)]
+    seen = in_bulk(root, "close_with_a_reason", *storms, apply="1", comment="x")
+    assert seen.count("The store is away") == 1
+    assert "0 of 3 were closed." in seen
+
+
+def test_bulk_actions_need_the_permission(db: None) -> None:
+    client = Client()
+    client.force_login(make_user("eve", "storms.view_storm", is_staff=True))
+    storm = make_storm()
+    assert 'value="acknowledge"' not in client.get(CHANGELIST).content.decode()
+    for what in ("acknowledge", "assign_to_me", "close_with_a_reason"):
+        in_bulk(client, what, storm, apply="1", comment="x")
     assert timeline(storm) == []
