@@ -212,7 +212,7 @@ class AlertAdmin(ReadOnlyAdmin):
                     ("starts_at", "ends_at"),
                     ("received_at", "last_seen_at"),
                     ("occurrences", "resolutions"),
-                    ("flapping", "priority", "environment"),
+                    "flapping",
                     ("receiver", "shown_delivery"),
                 )
             },
