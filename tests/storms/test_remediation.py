@@ -1,6 +1,7 @@
 """The builders: whatever an alert says, the result is a small, valid, deterministic RemediationRequest."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -294,3 +295,13 @@ def size(manifest: dict[str, Any]) -> int:
     """Bytes as the Go API server writes it to etcd: UTF-8, with <, > and & escaped."""
     text = json.dumps(manifest, ensure_ascii=False, separators=(",", ":"))
     return len(text.encode()) + 5 * sum(text.count(character) for character in "<>&")
+
+
+@pytest.mark.parametrize("manifest", [alert_manifest, storm_manifest])
+def test_what_the_rules_said_goes_before_what_the_labels_say(manifest: Callable[..., dict[str, Any]]) -> None:
+    spec = manifest(environment="staging", priority="P3", severity="critical")["spec"]
+    assert (spec["environment"], spec["priority"]) == ("staging", "P3")
+    spec = manifest(environment="", priority="", severity="critical")["spec"]
+    assert (spec["environment"], spec["priority"]) == ("production", "P0")
+    spec = manifest(environment=" X" * 60, priority="P9", severity="critical")["spec"]
+    assert (len(spec["environment"]) <= 63, spec["priority"]) == (True, "P1")
