@@ -135,6 +135,17 @@ KUBERNETES_IN_CLUSTER = env.boolean("KUBERNETES_IN_CLUSTER", bool(env.text("KUBE
 KUBERNETES_TIMEOUT_SECONDS = env.integer("KUBERNETES_TIMEOUT_SECONDS", 10, minimum=1, maximum=120)
 REMEDIATION_NAMESPACE = env.namespace("REMEDIATION_NAMESPACE", "stormconsole")
 
+# Garbage collection: closed and superseded resources are deleted so long after their operator is done with them, or so
+# long after they ended whatever their phase. 0: never.
+COLLECT_AFTER_HOURS = env.integer("COLLECT_AFTER_HOURS", 24, minimum=0, maximum=87600)
+COLLECT_LIMIT_HOURS = env.integer("COLLECT_LIMIT_HOURS", 168, minimum=0, maximum=87600)
+
+# --- Retention, in days after the last news of a row. 0: for ever.
+RETAIN_ALERTS_DAYS = env.integer("RETAIN_ALERTS_DAYS", 90, minimum=0, maximum=36500)
+RETAIN_STORMS_DAYS = env.integer("RETAIN_STORMS_DAYS", 365, minimum=0, maximum=36500)
+RETAIN_DELIVERIES_DAYS = env.integer("RETAIN_DELIVERIES_DAYS", 30, minimum=0, maximum=36500)
+RETAIN_DEAD_LETTERS_DAYS = env.integer("RETAIN_DEAD_LETTERS_DAYS", 90, minimum=0, maximum=36500)
+
 # --- Ingestion
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024, maximum=1024**3)
 # Pages and the admin keep Django's own limits; webhooks read their body themselves, against MAX_BODY_BYTES.

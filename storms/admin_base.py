@@ -12,7 +12,14 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.paginator import InfinitePaginator
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning", "info": "info"}
-SYNC_COLOURS = {"applied": "success", "pending": "info", "failed": "danger", "rejected": "danger", "skipped": "default"}
+SYNC_COLOURS = {
+    "applied": "success",
+    "pending": "info",
+    "failed": "danger",
+    "rejected": "danger",
+    "skipped": "default",
+    "collected": "default",
+}
 
 
 class SystemWritten:

@@ -13,6 +13,7 @@ from stormconsole.celery import app
 logger = logging.getLogger(__name__)
 
 SYNC = "storms.sync_remediation_requests"
+COLLECT = "storms.collect_remediation_request"
 CHUNK = 8
 
 
@@ -27,4 +28,14 @@ def enqueue_sync(ids: Sequence[UUID]) -> None:
             app.send_task(SYNC, args=[chunk], retry=False)
         except (OperationalError, BrokerError, RedisError, OSError) as error:
             logger.warning("broker unavailable, the sweep will enqueue %d requests: %s", len(ids) - start, error)
+            return
+
+
+def enqueue_collection(ids: Sequence[UUID]) -> None:
+    """Ask the workers to delete the resources of these rows. Never raises for the broker's sake: they are due again."""
+    for id_ in ids:
+        try:
+            app.send_task(COLLECT, args=[str(id_)], retry=False)
+        except (OperationalError, BrokerError, RedisError, OSError) as error:
+            logger.warning("broker unavailable, garbage collection waits: %s", error)
             return

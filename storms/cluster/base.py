@@ -57,8 +57,11 @@ class Cluster(Protocol):
         """None when there is none."""
         ...
 
-    def delete(self, namespace: str, name: str) -> bool:
-        """Whether there was one to delete."""
+    def delete(self, namespace: str, name: str, *, resource_version: str = "") -> bool:
+        """Whether there was one to delete.
+
+        Raises ClusterConflict if `resource_version` is given and the resource has another one by now.
+        """
         ...
 
     def list(self) -> tuple[Resources, str]:

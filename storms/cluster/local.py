@@ -36,8 +36,12 @@ class LocalCluster:
         row = LocalResource.objects.filter(namespace=namespace, name=name).first()
         return _as_resource(row) if row else None
 
-    def delete(self, namespace: str, name: str) -> bool:
-        deleted, _ = LocalResource.objects.filter(namespace=namespace, name=name).delete()
+    def delete(self, namespace: str, name: str, *, resource_version: str = "") -> bool:
+        rows = LocalResource.objects.filter(namespace=namespace, name=name)
+        known = {"resource_version": int(resource_version)} if resource_version else {}
+        deleted, _ = rows.filter(**known).delete()
+        if not deleted and rows.exists():
+            raise ClusterConflict(f"{namespace}/{name} was changed meanwhile")
         return deleted > 0
 
     def list(self) -> tuple[Resources, str]:

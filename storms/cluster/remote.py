@@ -53,9 +53,10 @@ class KubernetesCluster:
         except NotFound:
             return None
 
-    def delete(self, namespace: str, name: str) -> bool:
+    def delete(self, namespace: str, name: str, *, resource_version: str = "") -> bool:
+        body = {"preconditions": {"resourceVersion": resource_version}} if resource_version else None
         try:
-            self._connection.request("DELETE", _path(namespace, name))
+            self._connection.request("DELETE", _path(namespace, name), body=body)
         except NotFound:
             return False
         return True

@@ -4,12 +4,12 @@ import httpx
 import pytest
 
 from storms.cluster import Cluster, ClusterForbidden, kubernetes_cluster
-from tests.harness.kube import Kube
+from tests.harness.kube import RESOURCES, Kube
 from tests.storms.facts import alert_manifest
 
 OURS = "stormconsole.io"
-MAY = {"get", "list", "watch", "create", "patch"}
-VERBS = [*sorted(MAY), "update", "delete", "deletecollection"]
+MAY = {"get", "list", "watch", "create", "patch", "delete"}
+VERBS = [*sorted(MAY), "update", "deletecollection"]
 
 
 def may(kube: Kube, kubeconfig: str, verb: str, resource: str, group: str = "", subresource: str = "") -> bool:
@@ -72,10 +72,13 @@ def test_a_status_in_the_consoles_manifest_is_ignored(cluster: Cluster, kube: Ku
     assert "status" not in held
 
 
-def test_the_console_cannot_delete(cluster: Cluster, namespace: str) -> None:
+def test_the_console_deletes_one_resource_and_no_collection(cluster: Cluster, kube: Kube, namespace: str) -> None:
     name = cluster.apply(alert_manifest(namespace)).name
-    with pytest.raises(ClusterForbidden):
-        cluster.delete(namespace, name)
+    with kube.client(kube.kubeconfig) as client:
+        refused = client.delete(f"{RESOURCES}/namespaces/{namespace}/remediationrequests")
+    assert refused.status_code == httpx.codes.FORBIDDEN
+    assert cluster.delete(namespace, name)
+    assert kube.resource(namespace, name) is None
 
 
 def test_the_console_cannot_read_secrets(kube: Kube) -> None:
