@@ -137,6 +137,8 @@ REMEDIATION_NAMESPACE = env.namespace("REMEDIATION_NAMESPACE", "stormconsole")
 
 # Garbage collection: closed and superseded resources are deleted so long after their operator is done with them, or so
 # long after they ended whatever their phase. 0: never.
+# Sources that never say "resolved" (Kubernetes events): an alert is over when it was not repeated for so long.
+EVENT_EXPIRY_MINUTES = env.integer("EVENT_EXPIRY_MINUTES", 60, minimum=0, maximum=10080)
 COLLECT_AFTER_HOURS = env.integer("COLLECT_AFTER_HOURS", 24, minimum=0, maximum=87600)
 COLLECT_LIMIT_HOURS = env.integer("COLLECT_LIMIT_HOURS", 168, minimum=0, maximum=87600)
 

@@ -334,6 +334,11 @@ class Alert(models.Model):
                 condition=models.Q(storm__isnull=True, decided_at__isnull=False),
                 name="alert_window",
             ),
+            models.Index(
+                fields=["last_seen_at"],
+                condition=models.Q(status="firing", source="kubernetes-event"),
+                name="alert_expiry",
+            ),
             models.Index(fields=["fingerprint", "-received_at"], name="alert_fingerprint"),
             models.Index(fields=["alertname"]),
             models.Index(fields=["namespace"]),

@@ -17,9 +17,11 @@ from django.utils import timezone
 from storms import detector
 from storms.clock import to_datetime
 from storms.detector import StoreUnavailable
-from storms.queue import enqueue_sync
+from storms.queue import enqueue_collection, enqueue_sync
 from storms.services.closing import close_due_storms
+from storms.services.collection import take_collectable
 from storms.services.deferred import decide_deferred
+from storms.services.expiring import expire_alerts
 from storms.services.operators import move_merged_alerts
 from storms.services.refresh import dirty_storms
 from storms.services.releasing import adopt_stragglers, release_due_alerts
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 LOCK = 0x53544F52  # "STOR"
 TICK_SECONDS = 0.25
+HOUSEKEEPING_SECONDS = 30.0
 # What one tick does at most, in batches; the next tick goes on.
 BATCHES = 20
 
@@ -67,6 +70,16 @@ def sweep_once() -> Swept:
     _part("changed storms", lambda: mark_storms_due(storm_ids=dirty_storms()))
     _part("due requests", lambda: _enqueue(swept))
     return swept
+
+
+def housekeep() -> None:
+    """What may wait half a minute: alerts that ended without a word, resources that are over."""
+    now = _now()
+    expired = expire_alerts(now=now)
+    collectable = take_collectable(now)
+    enqueue_collection(collectable)
+    if expired or collectable:
+        logger.info("expired %d alerts, collecting %d resources", len(expired), len(collectable))
 
 
 def _now() -> datetime:

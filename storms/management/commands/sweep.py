@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from ingestion.heartbeat import CHECK_SECONDS, check_heartbeats
 from stormconsole.health import start_heartbeat
-from storms.sweep import TICK_SECONDS, sweep_once, try_lock
+from storms.sweep import HOUSEKEEPING_SECONDS, TICK_SECONDS, housekeep, sweep_once, try_lock
 
 logger = logging.getLogger("storms.sweep")
 
@@ -28,6 +28,7 @@ class Command(BaseCommand):
         if options["once"]:
             self.stdout.write(str(sweep_once()))
             self._check_heartbeats()
+            housekeep()
             return
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
@@ -37,7 +38,7 @@ class Command(BaseCommand):
 
     def _run(self, stop: threading.Event) -> None:
         leading = False
-        started, next_check = timezone.now(), time.monotonic()
+        started, next_check, next_housekeeping = timezone.now(), time.monotonic(), time.monotonic()
         while not stop.wait(TICK_SECONDS):
             try:
                 if not leading:
@@ -51,6 +52,9 @@ class Command(BaseCommand):
                 if time.monotonic() >= next_check:
                     next_check = time.monotonic() + CHECK_SECONDS
                     self._check_heartbeats(watching_since=started)
+                if time.monotonic() >= next_housekeeping:
+                    next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
+                    housekeep()
             except Error as error:
                 # The lock went with the connection.
                 leading = False
