@@ -14,9 +14,11 @@ from ingestion.models import Delivery, Receiver
 
 MAX_ERROR = 500
 
-# One statement, so one snapshot: a webhook writes its delivery and its alerts in one transaction.
+# One statement, so one snapshot: a webhook writes its delivery and its alerts in one transaction, and so does retention
+# with what it deletes and what it counts.
 _TOTALS = """
-select d.deliveries, d.received, d.answered, d.rejected, a.recorded, l.dead_letters, d.accepted_rejected
+select d.deliveries, d.received, d.answered, d.rejected, a.recorded, l.dead_letters, d.accepted_rejected,
+    (select coalesce(json_object_agg(counter, value), '{}') from ingestion_prunedtotal)
 from (
     select count(*) as deliveries, coalesce(sum(received), 0) as received,
         coalesce(sum((select coalesce(sum(value::int), 0) from jsonb_each_text(outcomes))), 0) as answered,
@@ -136,24 +138,20 @@ def record_refusal(
 
 
 def totals() -> dict[str, int]:
-    """All deliveries added up.
+    """All deliveries added up, with those that retention has deleted.
 
     received, answered (alerts with an outcome), rejected, recorded (in rows of alerts), dead_letters, deliveries, and
     unaccounted: received but not answered, answered but not in a row, set aside but not in a dead letter. It is 0.
     """
+    names = ("deliveries", "received", "answered", "rejected", "recorded", "dead_letters", "accepted_rejected")
     with connection.cursor() as cursor:
         cursor.execute(_TOTALS)
-        deliveries, received, answered, rejected, recorded, dead_letters, accepted_rejected = map(
-            int, cursor.fetchone()
-        )
-    return {
-        "deliveries": deliveries,
-        "received": received,
-        "answered": answered,
-        "rejected": rejected,
-        "recorded": recorded,
-        "dead_letters": dead_letters,
-        "unaccounted": abs(received - answered)
-        + abs(answered - rejected - recorded)
-        + abs(accepted_rejected - dead_letters),
-    }
+        *stored, pruned = cursor.fetchone()
+    counted = {name: int(count) + pruned.get(name, 0) for name, count in zip(names, stored, strict=True)}
+    accepted_rejected = counted.pop("accepted_rejected")
+    unaccounted = (
+        abs(counted["received"] - counted["answered"])
+        + abs(counted["answered"] - counted["rejected"] - counted["recorded"])
+        + abs(accepted_rejected - counted["dead_letters"])
+    )
+    return counted | {"unaccounted": unaccounted}

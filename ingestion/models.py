@@ -130,3 +130,13 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pointer}: {self.error}"
+
+
+class PrunedTotal(models.Model):
+    """How much retention has deleted of what, so that the ledger still adds up; written with every deletion."""
+
+    counter = models.CharField(max_length=32, primary_key=True)
+    value = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.counter} {self.value}"

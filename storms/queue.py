@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 SYNC = "storms.sync_remediation_requests"
 COLLECT = "storms.collect_remediation_request"
+PRUNE = "ingestion.prune"
 CHUNK = 8
 
 
@@ -39,3 +40,11 @@ def enqueue_collection(ids: Sequence[UUID]) -> None:
         except (OperationalError, BrokerError, RedisError, OSError) as error:
             logger.warning("broker unavailable, garbage collection waits: %s", error)
             return
+
+
+def enqueue_pruning() -> None:
+    """Ask the workers to delete some of what is past its retention. Never raises for the broker's sake."""
+    try:
+        app.send_task(PRUNE, retry=False)
+    except (OperationalError, BrokerError, RedisError, OSError) as error:
+        logger.warning("broker unavailable, retention waits: %s", error)
