@@ -1,5 +1,6 @@
 """Why an alert is where it is, in words: the decision as it was recorded, step by step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -33,7 +34,6 @@ def decision_trace(alert: Alert) -> list[Step]:
         _flapping,
         _decision,
         _late_decision,
-        _reopening,
         _afterwards,
         _merge,
         _split,
@@ -79,15 +79,8 @@ def _decision(alert: Alert) -> Step:
         return _silenced(alert)
     if alert.outcome == Outcome.DEFERRED:
         return Step("The store could not be reached: recorded, to be decided when it is back.", alert.received_at)
-    words = {
-        Outcome.STORM_OPENED: _opened(alert),
-        Outcome.AGGREGATED: _joined(alert),
-        Outcome.HELD: _held(alert),
-        Outcome.INDIVIDUAL: _individual(alert),
-        Outcome.RESOLVED: "What came was its resolution: recorded, not counted.",
-        Outcome.DUPLICATE: "This episode was known: it did not count again.",
-    }
-    return Step(words.get(Outcome(alert.outcome), f"Answered “{alert.outcome}”."), alert.decided_at)
+    words = _DECIDED.get(Outcome(alert.outcome))
+    return Step(words(alert) if words else f"Answered “{alert.outcome}”.", alert.decided_at)
 
 
 def _opened(alert: Alert) -> str:
@@ -95,7 +88,16 @@ def _opened(alert: Alert) -> str:
 
 
 def _joined(alert: Alert) -> str:
+    if _reopened(alert):
+        return f"The storm of {group_line(alert)} had closed, but so shortly before that it reopened it and joined it."
     return f"A storm of {group_line(alert)} was open: it joined it."
+
+
+def _reopened(alert: Alert) -> bool:
+    storm = alert.storm or alert.split_from
+    if storm is None or storm.reopened_at is None or alert.decided_at is None:
+        return False
+    return StormEvent.objects.filter(storm=storm, kind=EventKind.REOPENED, at=alert.decided_at).exists()
 
 
 def _held(alert: Alert) -> str:
@@ -107,6 +109,16 @@ def _individual(alert: Alert) -> str:
         f"{_count(alert)}: below the threshold, and the policy holds nothing, so it got a RemediationRequest "
         "of its own at once."
     )
+
+
+_DECIDED: dict[Outcome, Callable[[Alert], str]] = {
+    Outcome.STORM_OPENED: _opened,
+    Outcome.AGGREGATED: _joined,
+    Outcome.HELD: _held,
+    Outcome.INDIVIDUAL: _individual,
+    Outcome.RESOLVED: lambda _: "What came was its resolution: recorded, not counted.",
+    Outcome.DUPLICATE: lambda _: "This episode was known: it did not count again.",
+}
 
 
 def _silenced(alert: Alert) -> Step:
@@ -173,16 +185,6 @@ def _policy_as_it_was(alert: Alert) -> Any:
 
 def _until(alert: Alert) -> str:
     return f" until {alert.release_at:%H:%M:%S} UTC" if alert.release_at else ""
-
-
-def _reopening(alert: Alert) -> Step | None:
-    """It joined a storm that had closed."""
-    storm = alert.storm or alert.split_from
-    if storm is None or storm.reopened_at is None or alert.decided_at is None:
-        return None
-    if not StormEvent.objects.filter(storm=storm, kind=EventKind.REOPENED, at=alert.decided_at).exists():
-        return None
-    return Step("The storm had closed, but within the policy's time for that a new alert reopens it.", alert.decided_at)
 
 
 def _afterwards(alert: Alert) -> Step | None:

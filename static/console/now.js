@@ -77,9 +77,9 @@ function fill(row, storm, quietly) {
 
 // The words are those of storms/templatetags/console.py.
 function who(storm) {
-  if (storm.assignee) return storm.assignee;
+  if (storm.assignee) return `assigned to ${storm.assignee}`;
   if (storm.acknowledged_by) return `acknowledged by ${storm.acknowledged_by}`;
-  return storm.state === "closed" ? "" : "nobody yet";
+  return storm.state === "closed" ? "" : "nobody has it yet";
 }
 
 function setResource(field, request) {

@@ -72,9 +72,9 @@ def share(part: int, whole: int) -> int:
 
 @register.filter
 def who(storm: dict[str, Any]) -> str:
-    """Who has a storm (as in `storms.live.storm_message`): `ada`, `acknowledged by ada`, `nobody yet`."""
+    """Who has a storm (as in `storms.live.storm_message`): `assigned to ada`, `acknowledged by ada`, `nobody has it yet`."""
     if storm["assignee"]:
-        return str(storm["assignee"])
+        return f"assigned to {storm['assignee']}"
     if storm["acknowledged_by"]:
         return f"acknowledged by {storm['acknowledged_by']}"
-    return "" if storm["state"] == "closed" else "nobody yet"
+    return "" if storm["state"] == "closed" else "nobody has it yet"

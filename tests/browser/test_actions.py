@@ -52,7 +52,7 @@ def test_what_one_does_the_other_sees_without_a_reload(open_page: OpenPage, cons
     for page in (now, theirs):
         page.evaluate("window.notReloaded = true")
     storm = row(now, namespace)
-    expect(field(storm, "who")).to_have_text("nobody yet")
+    expect(field(storm, "who")).to_have_text("nobody has it yet")
 
     hands(mine).get_by_role("button", name="Acknowledge").click()
     expect(mine.locator(".messages")).to_have_text("Acknowledged.")
@@ -61,7 +61,7 @@ def test_what_one_does_the_other_sees_without_a_reload(open_page: OpenPage, cons
     expect(hands(theirs).get_by_role("button", name="Acknowledge")).to_have_count(0)
 
     hands(mine).get_by_role("button", name="Assign to me").click()
-    expect(field(storm, "who")).to_have_text("root")
+    expect(field(storm, "who")).to_have_text("assigned to root")
 
     hands(mine).locator("summary", has_text="Note").click()
     mine.locator("#note").fill("the <b>disk</b> is full")

@@ -259,9 +259,9 @@ def test_the_most_trouble_is_on_top(ada: Client) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({}, "nobody yet"),
+        ({}, "nobody has it yet"),
         ({"acknowledged_by": "ada"}, "acknowledged by ada"),
-        ({"acknowledged_by": "ada", "assignee": "bob"}, "bob"),
+        ({"acknowledged_by": "ada", "assignee": "bob"}, "assigned to bob"),
     ],
 )
 def test_the_first_page_says_who_has_a_storm(ada: Client, fields: dict[str, str], words: str) -> None:
