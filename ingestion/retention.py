@@ -22,14 +22,14 @@ BATCH = 1000
 LOCK = 0x5052554E  # "PRUN"
 
 # Dead letters that stay keep their delivery (`letters`: those before it do not stay; null: all do). A receiver's last
-# accepted delivery stays too: it says when the receiver was heard of.
+# accepted delivery of a kind stays too: it says when the receiver was heard of.
 _OLD_DELIVERIES = """
 d.received_at < %(before)s
 and not exists (select 1 from ingestion_deadletter l where l.delivery_id = d.id
                 and (%(letters)s::timestamptz is null or l.received_at >= %(letters)s))
 and (d.receiver_id is null or d.http_status >= 300 or exists (
     select 1 from ingestion_delivery n
-    where n.receiver_id = d.receiver_id and n.received_at > d.received_at and n.http_status < 300))
+    where n.receiver_id = d.receiver_id and n.kind = d.kind and n.received_at > d.received_at and n.http_status < 300))
 """
 _PRUNE_DELIVERIES = f"""
 with old as (

@@ -15,7 +15,9 @@ from ingestion.ledger import totals
 from ingestion.models import DeadLetter, Delivery, PrunedTotal
 from ingestion.retention import LOCK, PruningElsewhere, count_prunable, prune, pruned_ever
 from ingestion.tasks import prune as prune_task
+from stormconsole.celery import app
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
+from storms.queue import COLLECT, PRUNE, SYNC
 from storms.services import retention as storm_retention
 from tests.factories import (
     make_alert,
@@ -290,3 +292,8 @@ def test_the_command_prints_what_goes(capsys: pytest.CaptureFixture[str], settin
     assert "went  older than" in said
     assert "ever: 1 alerts, 1 recorded, 0 requests" in said
     assert not Alert.objects.exists()
+
+
+def test_a_worker_knows_every_task_that_is_enqueued_by_name() -> None:
+    app.loader.import_default_modules()
+    assert {COLLECT, PRUNE, SYNC} <= app.tasks.keys()

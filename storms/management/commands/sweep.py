@@ -13,9 +13,12 @@ from django.utils import timezone
 
 from ingestion.heartbeat import CHECK_SECONDS, check_heartbeats
 from stormconsole.health import start_heartbeat
+from storms.queue import enqueue_pruning
 from storms.sweep import HOUSEKEEPING_SECONDS, TICK_SECONDS, housekeep, sweep_once, try_lock
 
 logger = logging.getLogger("storms.sweep")
+
+PRUNING_SECONDS = 3600.0
 
 
 class Command(BaseCommand):
@@ -38,7 +41,8 @@ class Command(BaseCommand):
 
     def _run(self, stop: threading.Event) -> None:
         leading = False
-        started, next_check, next_housekeeping = timezone.now(), time.monotonic(), time.monotonic()
+        started = timezone.now()
+        next_check = next_housekeeping = next_pruning = time.monotonic()
         while not stop.wait(TICK_SECONDS):
             try:
                 if not leading:
@@ -55,6 +59,9 @@ class Command(BaseCommand):
                 if time.monotonic() >= next_housekeeping:
                     next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
                     housekeep()
+                if time.monotonic() >= next_pruning:
+                    next_pruning = time.monotonic() + PRUNING_SECONDS
+                    enqueue_pruning()
             except Error as error:
                 # The lock went with the connection.
                 leading = False
