@@ -15,6 +15,7 @@ from storms.clock import to_datetime
 from storms.detector import GroupDecision
 from storms.policies import CompiledPolicy
 from storms.remediation import request_namespace
+from storms.services.requests import mark_storms_due
 
 
 class StormConflict(Exception):
@@ -101,7 +102,8 @@ from window_alerts w where a.id = w.id and a.storm_id is null returning a.id
 _ABSORB = """
 update storms_remediationrequest set superseded_by_id = %(storm)s, desired_version = desired_version + 1,
     next_attempt_at = now(), enqueued_at = null,
-    sync_state = case when last_attempt_at is null then 'skipped' else 'pending' end
+    sync_state = case when last_attempt_at is null then 'skipped' when sync_state = 'collected' then 'collected'
+                      else 'pending' end
 where alert_id = any(%(alerts)s) and superseded_by_id is null
 returning id, sync_state
 """
@@ -193,6 +195,7 @@ def _reopen(storm_id: UUID, reopened_at: datetime) -> None:
                 "once": f"reopened-{reopened_at.isoformat()}",
             },
         )
+    mark_storms_due(storm_ids=[storm_id])
 
 
 def adopt_window(*, storm_id: UUID) -> list[UUID]:

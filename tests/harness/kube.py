@@ -160,8 +160,12 @@ class Kube:
         return dict(answer.json())
 
     def delete_all(self) -> None:
-        """Every RemediationRequest of every namespace."""
-        for namespace in {r["metadata"]["namespace"] for r in self.resources()}:
+        """Every RemediationRequest of every namespace, those too that somebody's finalizer would keep."""
+        resources = self.resources()
+        for metadata in (resource["metadata"] for resource in resources):
+            if metadata.get("finalizers"):
+                self.edit(metadata["namespace"], metadata["name"], {"metadata": {"finalizers": None}})
+        for namespace in {resource["metadata"]["namespace"] for resource in resources}:
             self.admin.delete(f"{RESOURCES}/namespaces/{namespace}/{crd.PLURAL}").raise_for_status()
 
     def edit(self, namespace: str, name: str, patch: dict[str, Any], *, manager: str = "kubectl-edit") -> None:
