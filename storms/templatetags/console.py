@@ -72,7 +72,7 @@ def share(part: int, whole: int) -> int:
 
 @register.filter
 def who(storm: dict[str, Any]) -> str:
-    """Who has a storm (of `storms.live.storm_message`): `assigned to ada`, `acknowledged by ada`, `nobody has it yet`."""
+    """Who has a storm (of `live.storm_message`): `assigned to ada`, `acknowledged by ada`, `nobody has it yet`."""
     if storm["assignee"]:
         return f"assigned to {storm['assignee']}"
     if storm["acknowledged_by"]:
