@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from typing import Any
 
 import pytest
 import redis
+from django.apps import apps
 from django.conf import settings
 from django.core.cache import caches
 
+from storms.models import StormPolicy
 from tests.harness.kube import kube
 from tests.harness.stack import Stack
 from tests.harness.webhook import clock, console, enqueued, set_policy
@@ -18,6 +21,12 @@ from tests.plugin import failed
 
 # Here only: imported into two conftests it would be two fixtures, and two API servers.
 __all__ = ["clock", "console", "enqueued", "kube", "set_policy"]
+
+
+MADE_ROWS = {
+    "storms.migrations.0002_generation_and_default_policy": ["create_default_policy"],
+    "storms.migrations.0004_rules": ["create_rules", "create_first_versions"],
+}
 
 
 @pytest.fixture
@@ -44,6 +53,20 @@ def stack_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stac
         if request.node.stash.get(failed, False):
             for stack in started:
                 stack.show_logs()
+
+
+@pytest.fixture(autouse=True)
+def _shipped_rows(request: pytest.FixtureRequest) -> None:
+    """The rows that migrations made. A transactional test empties every table after itself, theirs too."""
+    marked = request.node.get_closest_marker("django_db") is not None
+    if not marked and not {"db", "transactional_db"} & set(request.fixturenames):
+        return
+    request.getfixturevalue("_django_db_helper")
+    if not StormPolicy.objects.exists():
+        for migration, functions in MADE_ROWS.items():
+            module = import_module(migration)
+            for function in functions:
+                getattr(module, function)(apps, None)
 
 
 @pytest.fixture(autouse=True)
