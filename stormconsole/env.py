@@ -15,7 +15,7 @@ _env = environ.Env()
 def _read(name: str, read: Callable[[], T], expected: str) -> T:
     try:
         return read()
-    except (ValueError, TypeError, KeyError, environ.ImproperlyConfigured) as error:
+    except (OSError, ValueError, TypeError, KeyError, environ.ImproperlyConfigured) as error:
         raise ImproperlyConfigured(f"{name}: {expected} ({error})") from error
 
 
