@@ -11,18 +11,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
 
 from stormconsole.wsgi import application as wsgi_application  # isort: skip  (loads the apps before the imports below)
 
-from a2wsgi import WSGIMiddleware
-from a2wsgi.wsgi_typing import WSGIApp
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
+from stormconsole.bridge import WSGIApplication, WSGIBridge
 from storms.routing import websocket_urlpatterns
 
 application = ProtocolTypeRouter(
     {
-        "http": WSGIMiddleware(cast("WSGIApp", wsgi_application), workers=settings.WEB_THREADS),
+        "http": WSGIBridge(
+            cast("WSGIApplication", wsgi_application), threads=settings.WEB_THREADS, max_body=settings.MAX_BODY_BYTES
+        ),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

@@ -169,6 +169,11 @@ class EmbeddedPostgres(EmbeddedServer):
             "listen_addresses": "",
             "unix_socket_directories": str(self.socket_directory),
             "max_connections": str(self.max_connections),
+            # Alert ids are hashes, so inserts touch pages all over the indexes, and each page's first change after a
+            # checkpoint writes it whole to the log: compress those, and checkpoint seldom.
+            "wal_compression": "on",
+            "max_wal_size": "2GB",
+            "checkpoint_timeout": "15min",
             "timezone": "UTC",
             "log_timezone": "UTC",
         }

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -104,8 +105,15 @@ CHANNEL_LAYERS = {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {
             # Reading blocks for five seconds at a time, as long as the client's own default timeout, which would win.
+            # One retry at once, where the client's own default waits up to ten seconds between three of them: a pooled
+            # connection that a restarted store dropped must not keep a page from hearing again.
             "hosts": [
-                {"address": REDIS_URL, "socket_timeout": 15, "socket_connect_timeout": STORE_TIMEOUT_MS / 1000},
+                {
+                    "address": REDIS_URL,
+                    "socket_timeout": 15,
+                    "socket_connect_timeout": STORE_TIMEOUT_MS / 1000,
+                    "retry": AsyncRetry(NoBackoff(), 1),
+                },
             ],
             "capacity": 500,
             "prefix": "stormconsole",

@@ -339,7 +339,6 @@ class Alert(models.Model):
                 condition=models.Q(status="firing", source="kubernetes-event"),
                 name="alert_expiry",
             ),
-            models.Index(fields=["fingerprint", "-received_at"], name="alert_fingerprint"),
             models.Index(fields=["alertname"]),
             models.Index(fields=["namespace"]),
         ]
