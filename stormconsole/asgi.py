@@ -1,7 +1,6 @@
 """One port: HTTP goes to Django's WSGI application in a pool of persistent threads, WebSockets to Channels.
 
-Django's own ASGI handler starts a thread, and so a database connection, per request; measured, it serves a third
-to a half of the webhooks that the same views serve through a persistent pool (docs/running.md).
+Django's own ASGI handler starts a thread, and so a database connection, per request; these threads stay, and keep theirs.
 """
 
 import os
