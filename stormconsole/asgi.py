@@ -1,6 +1,7 @@
 """One port: HTTP goes to Django's WSGI application in a pool of persistent threads, WebSockets to Channels.
 
-Django's own ASGI handler starts a thread, and so a database connection, per request; these threads stay, and keep theirs.
+Django's own ASGI handler starts a thread, and so a database connection, per request; these threads stay, and keep
+theirs.
 """
 
 import os
