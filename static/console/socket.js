@@ -1,7 +1,7 @@
 // One WebSocket that comes back: with growing pauses, at once when the network does, and never for who is logged out.
 
 const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 15000;
+const LONGEST_PAUSE = 5000;
 // The server pings every ten seconds; two missed pings and a connection is dead, whatever the network says.
 const SILENCE = 25000;
 const FINAL = {

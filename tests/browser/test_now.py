@@ -32,7 +32,7 @@ def field(storm: Locator, name: str) -> Locator:
 
 
 def expect_live(page: Page) -> None:
-    expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=15_000)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)
 
 
 def test_a_login_leads_to_the_page(open_page: OpenPage) -> None:
