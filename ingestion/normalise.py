@@ -20,13 +20,6 @@ MAX_KIND = 64
 EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
-_SEVERITIES = {
-    "critical": "critical", "crit": "critical", "page": "critical", "emergency": "critical", "fatal": "critical",
-    "error": "critical", "high": "critical", "major": "critical", "p1": "critical", "sev1": "critical",
-    "info": "info", "information": "info", "informational": "info", "none": "info", "low": "info", "notice": "info",
-    "debug": "info", "ok": "info",
-}  # fmt: skip
-
 # The narrowest resource first, as kube-state-metrics and the kubelet name them.
 _RESOURCES = (
     ("pod", "Pod"), ("deployment", "Deployment"), ("statefulset", "StatefulSet"), ("daemonset", "DaemonSet"),
@@ -114,15 +107,9 @@ def incoming_alert(
         generator_url=generator_url,
         alertname=labels.get("alertname", "")[:MAX_COLUMN],
         namespace=labels.get("namespace", "")[:MAX_COLUMN],
-        severity=severity(labels),
         resource_kind=kind[:MAX_KIND],
         resource_name=name[:MAX_COLUMN],
     )
-
-
-def severity(labels: Mapping[str, str]) -> str:
-    """critical, warning or info; a value that nobody knows is a warning, no value too."""
-    return _SEVERITIES.get(labels.get("severity", "").strip().lower(), "warning")
 
 
 def _identity(labels: Mapping[str, str], started: datetime, key: str, scope: str) -> tuple[str, UUID]:

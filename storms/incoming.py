@@ -19,6 +19,5 @@ class IncomingAlert:
     generator_url: str
     alertname: str
     namespace: str
-    severity: str
     resource_kind: str
     resource_name: str

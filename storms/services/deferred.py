@@ -88,13 +88,17 @@ def _call(key: str, members: list[_Waiting], seen: Seen) -> GroupCall:
 
 
 def _waiting(limit: int) -> list[_Waiting]:
-    policy_set = policies.reload()
     with connection.cursor() as cursor:
         cursor.execute(_WAITING, {"limit": limit})
-        return [
-            _Waiting(id_, key, labels, policy_set.by_id(policy_id), namespace, status == "resolved")
-            for id_, key, labels, policy_id, namespace, status in cursor.fetchall()
-        ]
+        rows = cursor.fetchall()
+    if not rows:
+        # Nearly every tick of the sweep: nothing waits, so no policy is needed.
+        return []
+    policy_set = policies.reload()
+    return [
+        _Waiting(id_, key, labels, policy_set.by_id(policy_id), namespace, status == "resolved")
+        for id_, key, labels, policy_id, namespace, status in rows
+    ]
 
 
 def _record(alerts: list[_Waiting], decision: GroupDecision) -> list[UUID]:
