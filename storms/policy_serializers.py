@@ -8,7 +8,7 @@ from rest_framework import serializers
 from storms.models import PolicyVersion, StormPolicy
 from storms.policies import LOSING
 from storms.policy_words import describe_version
-from storms.services.policies import PolicyError, save_policy
+from storms.services.policies import VERSIONED, PolicyError, save_policy
 
 
 class PolicySerializer(serializers.ModelSerializer[StormPolicy]):
@@ -18,19 +18,7 @@ class PolicySerializer(serializers.ModelSerializer[StormPolicy]):
         model = StormPolicy
         fields = [
             "id",
-            "name",
-            "enabled",
-            "matchers",
-            "priority",
-            "group_by",
-            "threshold",
-            "window_seconds",
-            "hold_seconds",
-            "quiet_seconds",
-            "max_duration_seconds",
-            "reopen_seconds",
-            "count_flapping_once",
-            "owner_note",
+            *VERSIONED,
             "version",
             "created_at",
             "updated_at",

@@ -19,32 +19,28 @@ CHUNK = 8
 
 
 def enqueue_sync(ids: Sequence[UUID]) -> None:
-    """Ask the workers to bring these RemediationRequests to the cluster.
-
-    Never raises for the broker's sake: the rows say what is to do, and the sweep enqueues what did not get through.
-    """
-    for start in range(0, len(ids), CHUNK):
-        chunk = [str(id_) for id_ in ids[start : start + CHUNK]]
-        try:
-            app.send_task(SYNC, args=[chunk], retry=False)
-        except (OperationalError, BrokerError, RedisError, OSError) as error:
-            logger.warning("broker unavailable, the sweep will enqueue %d requests: %s", len(ids) - start, error)
-            return
+    """Ask the workers to bring these RemediationRequests to the cluster, a few in a message."""
+    _send(SYNC, [[[str(id_) for id_ in ids[start : start + CHUNK]]] for start in range(0, len(ids), CHUNK)])
 
 
 def enqueue_collection(ids: Sequence[UUID]) -> None:
-    """Ask the workers to delete the resources of these rows. Never raises for the broker's sake: they are due again."""
-    for id_ in ids:
-        try:
-            app.send_task(COLLECT, args=[str(id_)], retry=False)
-        except (OperationalError, BrokerError, RedisError, OSError) as error:
-            logger.warning("broker unavailable, garbage collection waits: %s", error)
-            return
+    """Ask the workers to delete the resources of these rows, one in a message."""
+    _send(COLLECT, [[str(id_)] for id_ in ids])
 
 
 def enqueue_pruning() -> None:
-    """Ask the workers to delete some of what is past its retention. Never raises for the broker's sake."""
-    try:
-        app.send_task(PRUNE, retry=False)
-    except (OperationalError, BrokerError, RedisError, OSError) as error:
-        logger.warning("broker unavailable, retention waits: %s", error)
+    """Ask the workers to delete some of what is past its retention."""
+    _send(PRUNE, [[]])
+
+
+def _send(task: str, messages: Sequence[list[object]]) -> None:
+    """Each message is the task's positional arguments.
+
+    Never raises for the broker's sake: the rows say what is to do, and the sweep sends again what did not get through.
+    """
+    for sent, arguments in enumerate(messages):
+        try:
+            app.send_task(task, args=arguments, retry=False)
+        except (OperationalError, BrokerError, RedisError, OSError) as error:
+            logger.warning("broker unavailable, the sweep sends %d of %s: %s", len(messages) - sent, task, error)
+            return
