@@ -2,16 +2,17 @@
 
 from django.urls import path
 
-from storms import actions, pages
+from storms import actions
+from storms.pages import alert, now, storm
 
 urlpatterns = [
-    path("", pages.now, name="now"),
-    path("storms/<uuid:storm_id>/", pages.storm, name="storm"),
+    path("", now.now, name="now"),
+    path("storms/<uuid:storm_id>/", storm.storm, name="storm"),
     path("storms/<uuid:storm_id>/acknowledge/", actions.acknowledge, name="acknowledge-storm"),
     path("storms/<uuid:storm_id>/assign/", actions.assign, name="assign-storm"),
     path("storms/<uuid:storm_id>/note/", actions.note, name="note-storm"),
     path("storms/<uuid:storm_id>/close/", actions.close, name="close-storm"),
     path("storms/<uuid:storm_id>/merge/", actions.merge, name="merge-storm"),
-    path("alerts/<uuid:alert_id>/", pages.alert, name="alert"),
+    path("alerts/<uuid:alert_id>/", alert.alert, name="alert"),
     path("alerts/<uuid:alert_id>/split/", actions.split, name="split-alert"),
 ]

@@ -1,0 +1,63 @@
+"""`/storms/<id>/`: one storm."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+
+from storms import live
+from storms.actions import OPERATE
+from storms.choices import StormState
+from storms.models import Alert, RemediationRequest, Storm
+from storms.pages.decorators import console_page
+from storms.services import operators
+
+ALERTS_SHOWN = 50
+NAMES_SHOWN = 12
+SPLIT_SHOWN = 50
+CHOICES_SHOWN = 200
+"""Most storms to merge into, most people to assign to."""
+
+
+@console_page("storms.view_storm")
+def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
+    row = get_object_or_404(live.storms_for_live().select_related("policy", "previous", "merged_into"), id=storm_id)
+    sees_alerts = request.user.has_perm("storms.view_alert")
+    resource: RemediationRequest | None = getattr(row, "remediation_request", None)
+    context = {
+        "storm": row,
+        "live": live.storm_message(row),
+        "events": row.events.all(),
+        "alerts": _latest(row.alerts.all(), ALERTS_SHOWN) if sees_alerts else [],
+        "split_alerts": _latest(row.split_alerts.all(), SPLIT_SHOWN) if sees_alerts else [],
+        "names": row.alert_names[:NAMES_SHOWN],
+        "names_more": max(len(row.alert_names) - NAMES_SHOWN, 0),
+        "most": max((name["count"] for name in row.alert_names), default=0),
+        "resource": resource,
+        "absorbed": resource.supersedes.count() if resource else 0,
+        "next_storms": row.continued_by.all(),
+        "merged_storms": row.merged.order_by("closed_at"),
+    }
+    if request.user.has_perm(OPERATE):
+        context |= _choices(row)
+    return render(request, "console/storm.html", context)
+
+
+def _latest(alerts: QuerySet[Alert], number: int) -> list[Alert]:
+    return list(alerts.defer("labels", "annotations").order_by("-received_at", "-id")[:number])
+
+
+def _choices(row: Storm) -> dict[str, Any]:
+    """What an operator may do here: the storms to merge into, the people to assign to."""
+    others = Storm.objects.filter(state=StormState.OPEN, policy=row.policy_id).exclude(id=row.id)
+    mergeable = row.state == StormState.OPEN and row.policy_id is not None
+    people = get_user_model().objects.filter(is_active=True).order_by("username")
+    return {
+        "can_operate": True,
+        "merge_targets": others.order_by("-opened_at", "-id")[:CHOICES_SHOWN] if mergeable else [],
+        "people": people.values_list("username", flat=True)[:CHOICES_SHOWN],
+        "max_text": operators.MAX_TEXT,
+    }
