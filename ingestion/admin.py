@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from ingestion.models import DeadLetter, Delivery, Receiver, ReceiverKind
-from ingestion.services import create_receiver, edit_receiver, rotate_token
+from ingestion.services import create_receiver, delete_receiver, edit_receiver, rotate_token
 from ingestion.silence_admin import SilenceAdmin
 from storms.admin import show_token
 from storms.admin_base import ReadOnlyAdmin, ReadOnlyInline, href, link, pretty
@@ -100,12 +100,19 @@ class ReceiverAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Receiver, form: Any, change: bool) -> None:
         options = {field: getattr(obj, field) for field in ("enabled", *RECEIVER_OPTIONS)}
         if change:
-            edit_receiver(receiver=obj, name=obj.name, **options)
+            edit_receiver(receiver=obj, actor=request.user.get_username(), name=obj.name, **options)
             self._run_submit_actions(request, obj)
             return
-        receiver, token = create_receiver(name=obj.name, kind=obj.kind, **options)
+        receiver, token = create_receiver(name=obj.name, kind=obj.kind, actor=request.user.get_username(), **options)
         obj.pk = receiver.pk
         request.new_token = token  # type: ignore[attr-defined]
+
+    def delete_model(self, request: HttpRequest, obj: Receiver) -> None:
+        delete_receiver(receiver=obj, actor=request.user.get_username())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Receiver]) -> None:
+        for receiver in queryset:
+            delete_receiver(receiver=receiver, actor=request.user.get_username())
 
     def _run_submit_actions(self, request: HttpRequest, obj: Receiver) -> None:
         for button in self.get_actions_submit_line(request, obj.pk):
@@ -114,7 +121,9 @@ class ReceiverAdmin(ModelAdmin):
 
     @action(description="Save and rotate the token", permissions=["change"])
     def save_and_rotate(self, request: HttpRequest, obj: Receiver) -> None:
-        request.new_token = rotate_token(receiver=obj)  # type: ignore[attr-defined]
+        request.new_token = rotate_token(  # type: ignore[attr-defined]
+            receiver=obj, actor=request.user.get_username()
+        )
 
     @action(description="Rotate the token", permissions=["change"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Receiver]) -> HttpResponse | None:
@@ -122,7 +131,7 @@ class ReceiverAdmin(ModelAdmin):
             self.message_user(request, "Choose one receiver: its new token is shown once.", messages.ERROR)
             return None
         receiver = queryset.get()
-        token = rotate_token(receiver=receiver)
+        token = rotate_token(receiver=receiver, actor=request.user.get_username())
         self.log_change(request, receiver, "Rotated the token.")
         return self._show(request, receiver, token)
 

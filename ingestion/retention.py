@@ -127,6 +127,7 @@ def _kinds(now: datetime) -> list[_Kind]:
             "RETAIN_STORMS_DAYS",
             "RETAIN_DEAD_LETTERS_DAYS",
             "RETAIN_DELIVERIES_DAYS",
+            "RETAIN_AUDIT_DAYS",
         )
     }
     alerts, letters = before["RETAIN_ALERTS_DAYS"], before["RETAIN_DEAD_LETTERS_DAYS"]
@@ -146,6 +147,11 @@ def _kinds(now: datetime) -> list[_Kind]:
             "deliveries",
             lambda time: prune_deliveries(before=time),
             lambda time: _count_deliveries(time, letters),
+        ),
+        (
+            "audit entries",
+            lambda time: retention.prune_audit(before=time, account=account),
+            lambda time: retention.count_prunable_audit(before=time),
         ),
     ]
     return [

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from ingestion.models import Silence
 from ingestion.silences import compile_silence
-from storms.choices import Disposition
+from storms.choices import AuditAction, Disposition
 from storms.matchers import MatcherError, parse_matchers
 from storms.models import Alert
+from storms.services import audit
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ PREVIEW_SHOWN = 20
 PREVIEW_READ = 100_000
 """Alerts that a preview reads at most, the latest first: two seconds or so."""
 WEEKLY_FIELDS = ("weekdays", "window_start", "window_minutes")
+AUDITED_FIELDS = ("matchers", "starts_at", "ends_at", *WEEKLY_FIELDS, "time_zone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,15 @@ def create_silence(*, silence: Silence, author: str) -> Silence:
     silence.author = author
     silence.full_clean()
     check_silence(silence)
-    silence.save(force_insert=True)
+    with transaction.atomic():
+        silence.save(force_insert=True)
+        audit.record(
+            action=AuditAction.SILENCE_CREATED,
+            actor=author,
+            target=silence,
+            after={name: value for name in AUDITED_FIELDS if (value := getattr(silence, name)) not in (None, [], "")},
+            detail=silence.comment,
+        )
     logger.info("silence %s of %s created by %s", silence.pk, silence, author)
     return silence
 
@@ -93,8 +103,12 @@ def expire_silence(*, silence: Silence, actor: str) -> bool:
     row = stored.first()
     if row is None:
         return False
+    before = row.ends_at
     row.starts_at, row.ends_at = min(row.starts_at, now), now
     row.save(update_fields=["starts_at", "ends_at"])
+    audit.record(
+        action=AuditAction.SILENCE_ENDED, actor=actor, target=row, before={"ends_at": before}, after={"ends_at": now}
+    )
     silence.starts_at, silence.ends_at = row.starts_at, row.ends_at
     logger.info("silence %s of %s ended by %s", row.pk, row, actor)
     return True

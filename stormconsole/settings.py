@@ -45,6 +45,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "stormconsole.caller.CallerMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -155,6 +156,7 @@ RETAIN_ALERTS_DAYS = env.integer("RETAIN_ALERTS_DAYS", 90, minimum=0, maximum=36
 RETAIN_STORMS_DAYS = env.integer("RETAIN_STORMS_DAYS", 365, minimum=0, maximum=36500)
 RETAIN_DELIVERIES_DAYS = env.integer("RETAIN_DELIVERIES_DAYS", 30, minimum=0, maximum=36500)
 RETAIN_DEAD_LETTERS_DAYS = env.integer("RETAIN_DEAD_LETTERS_DAYS", 90, minimum=0, maximum=36500)
+RETAIN_AUDIT_DAYS = env.integer("RETAIN_AUDIT_DAYS", 400, minimum=0, maximum=36500)
 
 # --- Ingestion
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024, maximum=1024**3)
@@ -338,6 +340,7 @@ UNFOLD = {
                         "icon": "key",
                         "link": reverse_lazy("admin:storms_apitoken_changelist"),
                     },
+                    {"title": "Audit", "icon": "history", "link": reverse_lazy("admin:storms_auditentry_changelist")},
                 ],
             },
         ],

@@ -17,7 +17,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from storms import policy_admin, rules_admin  # noqa: F401  (registered by being imported)
+from storms import audit_admin, policy_admin, rules_admin  # noqa: F401  (registered by being imported)
 from storms.action_admin import StormBulkActions
 from storms.admin_base import (
     SEVERITY_COLOURS,
@@ -30,7 +30,9 @@ from storms.admin_base import (
     plain_link,
     pretty,
 )
-from storms.api_tokens import create_api_token
+from storms.api_tokens import create_api_token, revoke_api_token
+from storms.audit_admin import AuditedAdmin
+from storms.choices import AuditAction
 from storms.live import storm_state
 from storms.models import Alert, ApiToken, RemediationRequest, Storm, StormEvent
 
@@ -457,9 +459,16 @@ class ApiTokenAdmin(ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
         owner = obj.user if request.user.is_superuser else cast("User", request.user)
-        row, token = create_api_token(user=owner, name=obj.name)
+        row, token = create_api_token(user=owner, name=obj.name, actor=request.user.get_username())
         obj.pk, obj.user = row.pk, row.user
         request.new_token = token  # type: ignore[attr-defined]
+
+    def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
+        revoke_api_token(token=obj, actor=request.user.get_username())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        for token in queryset:
+            revoke_api_token(token=token, actor=request.user.get_username())
 
     def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: Any = None) -> HttpResponse:
         return show_token(
@@ -487,13 +496,23 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+ACCESS = (AuditAction.ACCESS_CREATED, AuditAction.ACCESS_EDITED, AuditAction.ACCESS_DELETED)
+
+
 @admin.register(User)
-class UserAdmin(BaseUserAdmin, ModelAdmin):
+class UserAdmin(AuditedAdmin, BaseUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    audit_actions = ACCESS
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        response: HttpResponse = super().user_change_password(request, id, form_url)
+        if response.status_code == 302:
+            self._record(request, AuditAction.PASSWORD_CHANGED, User.objects.get(pk=id))
+        return response
 
 
 @admin.register(Group)
-class GroupAdmin(BaseGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(AuditedAdmin, BaseGroupAdmin, ModelAdmin):
+    audit_actions = ACCESS

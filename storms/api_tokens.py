@@ -3,24 +3,37 @@
 from datetime import timedelta
 
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from stormconsole.caller import came_by
 from stormconsole.tokens import hash_token, new_token
+from storms.choices import AuditAction
 from storms.models import ApiToken
+from storms.services import audit
 
 TOKEN_PREFIX = "scapi"  # noqa: S105  (the public part)
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 """`last_used_at` is written at most this often: a script that polls must not write a row per request."""
 
 
-def create_api_token(*, user: User, name: str = "api") -> tuple[ApiToken, str]:
+@transaction.atomic
+def create_api_token(*, user: User, name: str = "api", actor: str = "") -> tuple[ApiToken, str]:
     """The row and the token, which is not kept anywhere: show it now."""
     token = new_token(TOKEN_PREFIX)
     row = ApiToken.objects.create(user=user, name=name, token_hash=hash_token(token), created_at=timezone.now())
+    audit.record(action=AuditAction.API_TOKEN_CREATED, actor=actor, target=row, after={"user": user.get_username()})
     return row, token
+
+
+@transaction.atomic
+def revoke_api_token(*, token: ApiToken, actor: str) -> None:
+    """It is refused from the next request on."""
+    audit.record(action=AuditAction.API_TOKEN_REVOKED, actor=actor, target=token)
+    token.delete()
 
 
 class ApiTokenAuthentication(BaseAuthentication):
@@ -36,6 +49,7 @@ class ApiTokenAuthentication(BaseAuthentication):
         if row is None or not row.user.is_active:
             raise AuthenticationFailed("The API token is unknown, or its user is not active.")
         self._mark_used(row)
+        came_by(f"API token {row.name}")
         return row.user, row
 
     def authenticate_header(self, request: Request) -> str:

@@ -472,3 +472,31 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.user}"
+
+
+class AuditEntry(models.Model):
+    """Who did what, from where; written by `storms.services.audit` alone and never changed."""
+
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=150, blank=True, help_text="A person's name; empty: the console itself.")
+    via = models.CharField(max_length=200, help_text="`web`, the API token's name, or `command line`.")
+    remote_addr = models.GenericIPAddressField(null=True)
+    action = models.CharField(max_length=40)
+    target_type = models.CharField(max_length=40, blank=True)
+    target_id = models.CharField(max_length=64, blank=True)
+    target_name = models.CharField(max_length=200, blank=True, help_text="As it was called then.")
+    before = models.JSONField(default=dict, help_text="{field: value} of what changed.")
+    after = models.JSONField(default=dict, help_text="{field: value} of what changed.")
+    detail = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        verbose_name_plural = "audit entries"
+        indexes = [
+            models.Index(fields=["-at", "-id"], name="audit_at"),
+            models.Index(fields=["target_type", "target_id", "-at"], name="audit_target"),
+            models.Index(fields=["actor", "-at"], name="audit_actor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor or 'stormconsole'}: {self.action} {self.target_name}".strip()

@@ -6,6 +6,8 @@ from django import forms
 from django.contrib import admin
 from unfold.admin import ModelAdmin
 
+from storms.audit_admin import AuditedAdmin
+from storms.choices import AuditAction
 from storms.models import EnvironmentRule, PriorityRule, SeverityRule
 from storms.remediation import clean_environment
 
@@ -40,9 +42,10 @@ class PriorityRuleForm(EnvironmentField):
         fields = ["severity", "environment", "priority"]
 
 
-class RulesAdmin(ModelAdmin):
+class RulesAdmin(AuditedAdmin, ModelAdmin):
     """A change holds from the next alert on; what was recorded stays as it is."""
 
+    audit_actions = (AuditAction.RULE_CREATED, AuditAction.RULE_EDITED, AuditAction.RULE_DELETED)
     list_per_page = 200
     compressed_fields = True
 

@@ -8,10 +8,11 @@ from django.db import transaction
 from django.db.models import Max
 
 from storms import detector, live
-from storms.choices import AlertStatus, CloseReason, EventKind, StormState
+from storms.choices import AlertStatus, AuditAction, CloseReason, EventKind, StormState
 from storms.clock import to_datetime, to_us
 from storms.models import Alert, Storm, StormEvent
 from storms.policies import SECOND_US
+from storms.services import audit
 from storms.services.requests import mark_storms_due
 
 logger = logging.getLogger(__name__)
@@ -97,5 +98,14 @@ def _close_row(storm_id: UUID, closed_us: int, reason: str, actor: str = "", com
             actor=actor,
         )
         mark_storms_due(storm_ids=[storm_id])
+        if actor:
+            audit.record(
+                action=AuditAction.STORM_CLOSED,
+                actor=actor,
+                target=Storm.objects.get(id=storm_id),
+                before={"state": StormState.OPEN},
+                after={"state": StormState.CLOSED, "close_reason": reason},
+                detail=comment,
+            )
     live.publish_storm(Storm.objects.get(id=storm_id))
     return True

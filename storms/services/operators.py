@@ -8,9 +8,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from storms import detector, live
-from storms.choices import CloseReason, Disposition, EventKind, StormState, SyncState
+from storms.choices import AuditAction, CloseReason, Disposition, EventKind, StormState, SyncState
 from storms.clock import to_datetime, to_us
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
+from storms.services import audit
 from storms.services.closing import close_storm
 from storms.services.opening import insert_alert_requests
 from storms.services.requests import mark_storms_due
@@ -24,18 +25,34 @@ class OperatorError(ValueError):
 
 def acknowledge(*, storm_id: UUID, actor: str) -> None:
     """Somebody looks after it. The first one stays on the row; a repeat changes nothing."""
-    updated = Storm.objects.filter(id=storm_id, acknowledged_at=None).update(
-        acknowledged_at=timezone.now(), acknowledged_by=actor
-    )
-    if updated:
+    with transaction.atomic():
+        storm = _lock_storm(storm_id)
+        if storm.acknowledged_at is not None:
+            return
+        Storm.objects.filter(id=storm_id).update(acknowledged_at=timezone.now(), acknowledged_by=actor)
         _event(storm_id, EventKind.ACKNOWLEDGED, f"Acknowledged by {actor}", actor)
+        audit.record(action=AuditAction.STORM_ACKNOWLEDGED, actor=actor, target=storm, after={"acknowledged_by": actor})
+    live.publish_storm(storm_id)
 
 
 def assign(*, storm_id: UUID, assignee: str, actor: str) -> None:
     """An empty assignee takes it back."""
     assignee = assignee.strip()[:150]
-    if Storm.objects.filter(id=storm_id).exclude(assignee=assignee).update(assignee=assignee):
+    with transaction.atomic():
+        storm = _lock_storm(storm_id)
+        before = storm.assignee
+        if before == assignee:
+            return
+        Storm.objects.filter(id=storm_id).update(assignee=assignee)
         _event(storm_id, EventKind.ASSIGNED, f"Assigned to {assignee}" if assignee else "Assigned to nobody", actor)
+        audit.record(
+            action=AuditAction.STORM_ASSIGNED,
+            actor=actor,
+            target=storm,
+            before={"assignee": before},
+            after={"assignee": assignee},
+        )
+    live.publish_storm(storm_id)
 
 
 def add_note(*, storm_id: UUID, text: str, actor: str) -> None:
@@ -43,7 +60,11 @@ def add_note(*, storm_id: UUID, text: str, actor: str) -> None:
     text = text.strip()
     if not 0 < len(text) <= MAX_TEXT:
         raise OperatorError(f"A note has 1 to {MAX_TEXT} characters; this one has {len(text)}.")
-    _event(storm_id, EventKind.NOTE, text, actor)
+    with transaction.atomic():
+        storm = _lock_storm(storm_id)
+        _event(storm_id, EventKind.NOTE, text, actor)
+        audit.record(action=AuditAction.STORM_NOTED, actor=actor, target=storm, detail=text)
+    live.publish_storm(storm_id)
 
 
 def close(*, storm_id: UUID, comment: str, actor: str) -> None:
@@ -74,7 +95,14 @@ def split(*, alert_id: UUID, actor: str) -> UUID:
             raise OperatorError("It is the storm's last alert: close the storm instead.")
         _take_out(alert)
         mark_storms_due(storm_ids=[storm_id])
-        _event(storm_id, EventKind.SPLIT, f"{alert} was split out into alert-{alert_id}", actor, publish=False)
+        _event(storm_id, EventKind.SPLIT, f"{alert} was split out into alert-{alert_id}", actor)
+        audit.record(
+            action=AuditAction.ALERT_SPLIT,
+            actor=actor,
+            target=alert,
+            before={"storm": storm_id},
+            after={"storm": None},
+        )
     live.publish_storm(storm_id)
     return alert_id
 
@@ -82,13 +110,13 @@ def split(*, alert_id: UUID, actor: str) -> UUID:
 def _lock_member(alert_id: UUID) -> Any:
     """The alert, its storm locked before it as everywhere; a merge may move it in between, so look again.
 
-    Joins only share the storm's key and go on. Raises: OperatorError.
+    Raises: OperatorError.
     """
     for _ in range(5):
         storm_id = Alert.objects.values_list("storm_id", flat=True).get(id=alert_id)
         if storm_id is None:
             raise OperatorError("The alert is in no storm.")
-        Storm.objects.select_for_update(no_key=True).get(id=storm_id)
+        _lock_storm(storm_id)
         alert = Alert.objects.select_for_update(of=("self",)).get(id=alert_id)
         if alert.storm_id == storm_id:
             return alert
@@ -144,8 +172,15 @@ def merge(*, storm_id: UUID, into: UUID, actor: str) -> None:
             enqueued_at=None,
         )
         mark_storms_due(storm_ids=[target.id])
-        _event(source.id, EventKind.MERGED, f"Merged into {target.group_title}", actor, publish=False)
-        _event(target.id, EventKind.MERGED, f"{source.group_title} was merged into this storm", actor, publish=False)
+        _event(source.id, EventKind.MERGED, f"Merged into {target.group_title}", actor)
+        _event(target.id, EventKind.MERGED, f"{source.group_title} was merged into this storm", actor)
+        audit.record(
+            action=AuditAction.STORM_MERGED,
+            actor=actor,
+            target=source,
+            before={"state": source.state, "alerts": source.alert_count},
+            after={"state": StormState.CLOSED, "merged_into": target.id},
+        )
     live.publish_storm(source.id)
     live.publish_storm(target.id)
 
@@ -201,9 +236,13 @@ def move_merged_alerts() -> int:
     return len(pairs)
 
 
-def _event(storm_id: UUID, kind: EventKind, message: str, actor: str, *, publish: bool = True) -> None:
+def _lock_storm(storm_id: UUID) -> Storm:
+    """Joins only share its key and go on."""
+    return Storm.objects.select_for_update(no_key=True).get(id=storm_id)
+
+
+def _event(storm_id: UUID, kind: EventKind, message: str, actor: str) -> None:
+    """A line of the timeline; the storm is published by who calls, after the commit."""
     StormEvent.objects.create(
         storm_id=storm_id, kind=kind, at=timezone.now(), message=message[:MAX_TEXT], actor=actor[:150]
     )
-    if publish:
-        live.publish_storm(storm_id)

@@ -7,8 +7,10 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
+from storms.choices import AuditAction
 from storms.matchers import MatcherError, parse_matchers
 from storms.models import PolicyVersion, StormPolicy
+from storms.services import audit
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,13 @@ def save_policy(*, policy: StormPolicy, actor: str, restored_from: int | None = 
         fields=fields,
         changes=changed_fields(before, fields) if stored is not None else {},
         restored_from=restored_from,
+    )
+    audit.record(
+        action=_audited(stored is not None, restored_from),
+        actor=actor,
+        target=policy,
+        detail=f"version {policy.version}" + (f", as version {restored_from} was" if restored_from else ""),
+        **audit.changed(before, fields),
     )
     logger.info("policy %s saved as version %s by %s", policy.name, policy.version, actor)
     return policy
@@ -111,9 +120,17 @@ def delete_policy(*, policy: StormPolicy, actor: str) -> None:
     """
     _lock_policies()
     name = policy.name
+    # Before it loses its key; it is rolled back with the deletion.
+    audit.record(action=AuditAction.POLICY_DELETED, actor=actor, target=policy, before=version_fields(policy))
     StormPolicy.objects.filter(pk=policy.pk).delete()
     _require_catch_all(_enabled_matchers())
     logger.info("policy %s deleted by %s", name, actor)
+
+
+def _audited(existed: bool, restored_from: int | None) -> AuditAction:
+    if restored_from is not None:
+        return AuditAction.POLICY_RESTORED
+    return AuditAction.POLICY_EDITED if existed else AuditAction.POLICY_CREATED
 
 
 def _keep_version(stored: StormPolicy) -> None:

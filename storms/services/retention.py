@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from storms.cluster.address import cluster_label
-from storms.models import RemediationRequest, StormEvent
+from storms.models import AuditEntry, RemediationRequest, StormEvent
 
 BATCH = 1000
 
@@ -79,6 +79,20 @@ def prune_storms(*, before: datetime, account: Account, batch: int = BATCH) -> i
             cursor.execute("delete from storms_storm where id = any(%s)", [ids])
             account({"storms": len(ids), "requests": requests, "events": events})
     return len(ids)
+
+
+@transaction.atomic
+def prune_audit(*, before: datetime, account: Account, batch: int = BATCH) -> int:
+    """Delete one batch of audit entries from before `before`; how many."""
+    oldest = AuditEntry.objects.filter(at__lt=before).order_by("at", "id").values("id")[:batch]
+    count, _ = AuditEntry.objects.filter(id__in=oldest).delete()
+    if count:
+        account({"audit": count})
+    return count
+
+
+def count_prunable_audit(*, before: datetime) -> int:
+    return AuditEntry.objects.filter(at__lt=before).count()
 
 
 def count_prunable_alerts(*, before: datetime) -> int:

@@ -10,6 +10,8 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from storms import hostile
+
 register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -46,6 +48,12 @@ def ago(moment: datetime | str | None) -> SafeString:
         return EMPTY_TIME
     words = f"{span((timezone.now() - time).total_seconds())} ago"
     return format_html('<time data-ago datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
+
+
+@register.filter
+def web_link(url: str) -> str:
+    """The address, or '' unless it is one that a page may link to: `{% with url=x|web_link %}{% if url %}...`."""
+    return hostile.web_link(url)
 
 
 @register.filter

@@ -9,7 +9,7 @@ from ingestion.retention import Pruned, PruningElsewhere, count_prunable, prune,
 
 
 class Command(BaseCommand):
-    help = "Deletes alerts, storms, dead letters and deliveries that are past their retention (RETAIN_*_DAYS)."
+    help = "Deletes rows that are past their retention (RETAIN_*_DAYS)."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Say what would go, delete nothing.")

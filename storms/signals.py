@@ -1,0 +1,28 @@
+"""Django's signals about logins, each handed to the audit."""
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.dispatch import receiver
+
+from storms.choices import AuditAction
+from storms.services import audit
+
+
+@receiver(user_logged_in)
+def logged_in(user: AbstractBaseUser, **_: Any) -> None:
+    audit.record(action=AuditAction.LOGGED_IN, actor=user.get_username(), target=user)
+
+
+@receiver(user_logged_out)
+def logged_out(user: AbstractBaseUser | None, **_: Any) -> None:
+    """None: there was no session any more."""
+    if user is not None:
+        audit.record(action=AuditAction.LOGGED_OUT, actor=user.get_username(), target=user)
+
+
+@receiver(user_login_failed)
+def login_failed(credentials: dict[str, Any], **_: Any) -> None:
+    """The name is what was typed, whoever that was; the password never gets here."""
+    audit.record(action=AuditAction.LOGIN_FAILED, actor=str(credentials.get("username") or ""))
