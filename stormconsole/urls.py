@@ -5,6 +5,7 @@ from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from stormconsole.health import healthz, readyz
+from stormconsole.theme import set_theme
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
@@ -15,5 +16,6 @@ urlpatterns = [
     path("api/v1/", include("ingestion.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("theme/", set_theme, name="set-theme"),
     path("", include("storms.urls")),
 ]

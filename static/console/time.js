@@ -29,7 +29,6 @@ function two(whole, big, bigName, small, smallName) {
 export function setTime(element, iso) {
   if (element.getAttribute("datetime") === (iso ?? "")) return;
   element.setAttribute("datetime", iso ?? "");
-  delete element.dataset.exact;
   refresh(element);
 }
 
@@ -37,15 +36,18 @@ function refresh(element) {
   const at = Date.parse(element.getAttribute("datetime"));
   const words = Number.isNaN(at) ? "" : `${span((Date.now() + offset - at) / 1000)} ago`;
   if (element.textContent !== words) element.textContent = words;
-  if (words && !element.dataset.exact) {
-    element.title = exactly.format(at);
-    element.dataset.exact = "1";
-  }
 }
 
 export function refreshTimes() {
   for (const element of document.querySelectorAll("time[data-ago]")) refresh(element);
 }
+
+// Every time tells the exact moment in the reader's time zone; without this script, in UTC.
+document.addEventListener("pointerover", (event) => {
+  const element = event.target.closest("time[datetime]");
+  const at = Date.parse(element?.getAttribute("datetime"));
+  if (!Number.isNaN(at)) element.title = exactly.format(at);
+});
 
 refreshTimes();
 setInterval(refreshTimes, 1000);

@@ -1,20 +1,29 @@
 """What every template may use, the admin's too."""
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
 
 import stormconsole
+from stormconsole.theme import MEDIA, chosen_theme
 from storms.cluster.address import cluster_label, is_local
+from storms.pages.navigation import navigation
 
 BACKGROUND_HEADER = "X-Console-Refresh"
 """Sent by static/console/storm.js, which takes parts of a page it fetches: a message shown there would be lost."""
 
 
 def console_context(request: HttpRequest) -> dict[str, Any]:
+    theme = chosen_theme(request)
     return {
         "cluster": cluster_label(),
         "cluster_is_local": is_local(),
         "console_version": stormconsole.__version__,
         "is_background": BACKGROUND_HEADER in request.headers,
+        "theme": theme,
+        "themes": list(MEDIA),
+        "dark_media": MEDIA[theme],
+        # Called when a template asks: the admin has a navigation of its own.
+        "navigation": partial(navigation, request),
     }

@@ -1,6 +1,7 @@
 """What all pages have in common."""
 
 from collections.abc import Callable
+from typing import Any
 
 from django.contrib.auth.decorators import login_required, permission_required
 from django.http import HttpResponse
@@ -15,6 +16,13 @@ def console_page(permission: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         guarded = login_required(permission_required(permission, raise_exception=True)(view))
-        return require_safe(never_cache(guarded))
+        page: Any = require_safe(never_cache(guarded))
+        page.console_permission = permission
+        return page
 
     return decorate
+
+
+def permission_of(page: Any) -> str:
+    """The permission that a view made with `console_page` asks for; the navigation shows a page to who has it."""
+    return str(page.console_permission)
