@@ -85,7 +85,9 @@ class ReceiverAdmin(ModelAdmin):
         return ("kind", "created_at", "heard_at") if obj else ("created_at", "heard_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
-        accepted = Delivery.objects.filter(receiver=OuterRef("pk"), http_status__lt=300).order_by("-received_at")
+        accepted = Delivery.objects.filter(
+            receiver=OuterRef("pk"), http_status__lt=300, kind__in=ReceiverKind.values
+        ).order_by("-received_at")
         receivers: QuerySet[Receiver] = super().get_queryset(request)
         return receivers.annotate(heard=Subquery(accepted.values("received_at")[:1]))
 

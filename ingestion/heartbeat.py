@@ -15,6 +15,7 @@ from django.db import connection
 from ingestion.adapters.batch import Batch
 from ingestion.ingest import record_batch
 from ingestion.ledger import Receipt
+from ingestion.models import ReceiverKind
 from ingestion.normalise import incoming_alert
 from storms.incoming import IncomingAlert
 from storms.models import Alert
@@ -30,7 +31,7 @@ _SILENT = """
 select name, heartbeat_minutes, last from (
     select r.name, r.heartbeat_minutes, coalesce((
         select d.received_at from ingestion_delivery d
-        where d.receiver_id = r.id and d.http_status < 300 and d.kind <> %(kind)s
+        where d.receiver_id = r.id and d.http_status < 300 and d.kind = any(%(kinds)s)
         order by d.received_at desc limit 1), r.created_at) as last
     from ingestion_receiver r where r.enabled and r.heartbeat_minutes is not null
 ) heard where last + heartbeat_minutes * interval '1 minute' <= %(now)s order by name
@@ -75,7 +76,8 @@ def check_heartbeats(now: datetime, *, watching_since: datetime | None = None) -
 
 def _silent(now: datetime) -> list[Silent]:
     with connection.cursor() as cursor:
-        cursor.execute(_SILENT, {"kind": KIND, "now": now})
+        # Not the console's own, such as a replay.
+        cursor.execute(_SILENT, {"kinds": ReceiverKind.values, "now": now})
         return [Silent(*row) for row in cursor.fetchall()]
 
 

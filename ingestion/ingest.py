@@ -4,18 +4,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from ingestion import receivers, silences
 from ingestion.adapters import alertmanager, generic, kubernetes_event
 from ingestion.adapters.batch import Batch, Content, PayloadError, Rejected
-from ingestion.ledger import DeliveryRecord, Receipt, http_status
+from ingestion.ledger import DeliveryRecord, Receipt, Replay, http_status
 from ingestion.models import ReceiverKind
 from ingestion.normalise import Terms
 from ingestion.receivers import KnownReceiver
 from stormconsole.problems import Problem
 from storms.queue import enqueue_sync
 from storms.services.intake import Origin, Result, take_in
+
+T = TypeVar("T")
 
 PARSERS: dict[str, Callable[[Content, Terms], Batch]] = {
     ReceiverKind.ALERTMANAGER.value: alertmanager.parse,
@@ -58,21 +60,35 @@ def ingest(*, content: Content, receiver: KnownReceiver, receipt: Receipt) -> In
     Raises: Problem (400 for what cannot be read, 401 for a token revoked a moment ago), django.db.Error if PostgreSQL
     fails; nothing is recorded then.
     """
-    for _ in range(MAX_EDITS):
+
+    def take(receiver: KnownReceiver) -> Ingested:
         batch = _parse(receipt.kind, content, receiver.terms)
+        results = record_batch(
+            batch=batch,
+            receipt=receipt,
+            receiver_id=receiver.id,
+            receiver_name=receiver.name,
+            content=content,
+            still_valid=partial(require_same, receiver),
+        )
+        return _answer(receipt, results, batch.rejected)
+
+    return under_current_terms(receiver, take)
+
+
+def under_current_terms(receiver: KnownReceiver, take: Callable[[KnownReceiver], T]) -> T:
+    """What `take` returns; it is called again if the receiver is edited meanwhile.
+
+    Args:
+        take: passes `require_same` as `still_valid` to `record_batch`.
+
+    Raises: Problem 503 if that happens again and again.
+    """
+    for _ in range(MAX_EDITS):
         try:
-            results = record_batch(
-                batch=batch,
-                receipt=receipt,
-                receiver_id=receiver.id,
-                receiver_name=receiver.name,
-                body_bytes=len(content.body),
-                still_valid=partial(_require_same, receiver),
-            )
+            return take(receiver)
         except _ReceiverEdited as edited:
             receiver = edited.receiver
-        else:
-            return _answer(receipt, results, batch.rejected)
     raise Problem(503, "The receiver is being edited: send it again.", headers={"Retry-After": "1"})
 
 
@@ -82,23 +98,31 @@ def record_batch(
     receipt: Receipt,
     receiver_id: int | None,
     receiver_name: str,
-    body_bytes: int = 0,
+    content: Content | None = None,
+    source: str = "",
+    replay: Replay | None = None,
     still_valid: Callable[[], None] = lambda: None,
 ) -> list[Result]:
     """Decide and record a batch with its row in the ledger, then enqueue what it made; a result for each good alert.
+
+    Args:
+        content: None for what the console makes itself.
+        source: the alerts' own, where it is not the delivery's kind.
+        replay: the one alert of the batch comes from this dead letter.
 
     Raises: django.db.Error if PostgreSQL fails; nothing is recorded then.
     """
     record = DeliveryRecord(
         receipt=receipt,
         receiver_id=receiver_id,
-        body_bytes=body_bytes,
+        content=content,
         rejected=batch.rejected,
         truncated_alerts=batch.truncated_alerts,
+        replay=replay,
     )
     origin = Origin(
         receiver=receiver_name,
-        kind=receipt.kind,
+        kind=source or receipt.kind,
         delivery_id=receipt.id,
         received_at=receipt.received_at,
         still_valid=still_valid,
@@ -120,7 +144,8 @@ def _parse(kind: str, content: Content, terms: Terms) -> Batch:
     return batch
 
 
-def _require_same(receiver: KnownReceiver) -> None:
+def require_same(receiver: KnownReceiver) -> None:
+    """Raises: Problem 401 if the token was revoked, or what `under_current_terms` waits for."""
     receivers.reload()
     now = receivers.same(receiver)
     if now is None:

@@ -3,9 +3,11 @@
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import Value
 from django.utils import timezone
 
 from ingestion.validators import validate_static_labels, validate_time_zone
+from storms.choices import Outcome
 from storms.validators import validate_matchers
 
 
@@ -92,6 +94,9 @@ class Delivery(models.Model):
     body_bytes = models.PositiveIntegerField()
     received = models.PositiveIntegerField(default=0, help_text="Alerts in the body.")
     outcomes = models.JSONField(default=dict, help_text="{outcome: number of alerts}")
+    not_kept = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="Rejected alerts of which no dead letter was kept: there were too many."
+    )
     truncated_alerts = models.PositiveIntegerField(default=0, help_text="What Alertmanager left out of the group.")
     error = models.CharField(max_length=500, blank=True)
 
@@ -102,6 +107,9 @@ class Delivery(models.Model):
             models.Index(fields=["-received_at", "-id"]),
             models.Index(fields=["http_status", "-received_at"]),
             models.Index(fields=["receiver", "-received_at"], name="delivery_receiver"),
+            models.Index(
+                fields=["receiver", "-received_at"], condition=models.Q(not_kept__gt=0), name="delivery_not_kept"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -113,20 +121,70 @@ class Delivery(models.Model):
         return int(self.received) - sum(self.outcomes.values())
 
 
+class Reason(models.TextChoices):
+    """Why an alert was set aside, by sort; its dead letter's `error` says it in words."""
+
+    NOT_ALLOWED = "not_allowed", "Not allowed to the receiver"
+    INVALID = "invalid", "Breaks a rule"
+    UNREADABLE = "unreadable", "Not an alert's JSON"
+
+
+class LetterState(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    REPLAYED = "replayed", "Replayed"
+    DISCARDED = "discarded", "Discarded"
+
+
 class DeadLetter(models.Model):
-    """One alert of an accepted batch that was set aside, with its error; the others went on."""
+    """One alert of an accepted batch that was set aside, with its error; the others went on.
+
+    `media_type` and `headers` are the request's as far as the format needs them: with `raw` they are what a replay
+    reads. A failed replay leaves the newest error here, and the letter waiting.
+    """
 
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="dead_letters")
     receiver = models.ForeignKey(Receiver, null=True, on_delete=models.SET_NULL, related_name="dead_letters")
     received_at = models.DateTimeField()
     index = models.PositiveIntegerField(help_text="Position in the batch, from 0.")
     raw = models.TextField(help_text="The item as it was received (JSON text).")
+    truncated = models.BooleanField(
+        default=False, db_default=False, help_text="It was longer than MAX_DEAD_LETTER_BYTES: it cannot be replayed."
+    )
+    media_type = models.CharField(max_length=100, blank=True, db_default="")
+    headers = models.JSONField(default=dict, blank=True, db_default=Value({}, models.JSONField()))
+    base = models.CharField(max_length=100, blank=True, db_default="", help_text="JSON pointer to the item.")
     pointer = models.CharField(max_length=500, help_text="JSON pointer to what is wrong.")
+    reason = models.CharField(max_length=16, choices=Reason, default=Reason.INVALID, db_default=Reason.INVALID)
     error = models.CharField(max_length=500)
+
+    state = models.CharField(
+        max_length=10, choices=LetterState, default=LetterState.WAITING, db_default=LetterState.WAITING
+    )
+    attempts = models.PositiveIntegerField(default=0, db_default=0, help_text="Replays, the failed ones too.")
+    queued_at = models.DateTimeField(null=True, blank=True, help_text="A worker is to replay it, since then.")
+    handled_at = models.DateTimeField(null=True, blank=True, help_text="Of the last replay, or of the discard.")
+    handled_by = models.CharField(max_length=150, blank=True, db_default="")
+    comment = models.CharField(max_length=500, blank=True, db_default="", help_text="Why it was discarded.")
+    outcome = models.CharField(
+        max_length=16, choices=Outcome, blank=True, db_default="", help_text="What the replay was answered."
+    )
+    replayed_as = models.UUIDField(null=True, blank=True, help_text="The delivery of the replay.")
+    alert_id = models.UUIDField(null=True, blank=True, help_text="The alert that it became.")
 
     class Meta:
         ordering = ["-received_at", "-id"]
-        indexes = [models.Index(fields=["-received_at", "-id"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=~models.Q(state="replayed") | models.Q(replayed_as__isnull=False),
+                name="replayed_letter_has_delivery",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["-received_at", "-id"]),
+            models.Index(fields=["state", "-id"], name="letter_state"),
+            models.Index(fields=["receiver"], condition=models.Q(state="waiting"), name="letter_waiting"),
+            models.Index(fields=["queued_at"], condition=models.Q(queued_at__isnull=False), name="letter_queued"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.pointer}: {self.error}"

@@ -33,7 +33,12 @@ RESOURCE_LABELS = {kind: label for label, kind in _RESOURCES if label != "instan
 
 
 class BadAlert(ValueError):
-    """One alert that cannot be taken in: a JSON pointer (from the alert) and what is wrong there."""
+    """One alert that cannot be taken in: a JSON pointer (from the alert) and what is wrong there.
+
+    reason: of which sort, a value of `ingestion.models.Reason`.
+    """
+
+    reason = "invalid"
 
     def __init__(self, pointer: str, message: str) -> None:
         super().__init__(message)
@@ -42,6 +47,8 @@ class BadAlert(ValueError):
 
 class NotAllowed(BadAlert):
     """Nothing is wrong with the alert, but its receiver may not send it."""
+
+    reason = "not_allowed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,11 @@ def reload() -> dict[str, KnownReceiver]:
     return _by_hash
 
 
+def current(receiver_id: int) -> KnownReceiver | None:
+    """The receiver as it is now; None if it was disabled or deleted."""
+    return next((receiver for receiver in reload().values() if receiver.id == receiver_id), None)
+
+
 def same(receiver: KnownReceiver) -> KnownReceiver | None:
     """The receiver of the same token as it is now; None if the token was revoked."""
     return _by_hash.get(receiver.token_hash)

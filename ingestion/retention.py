@@ -36,12 +36,13 @@ with old as (
     select d.id from ingestion_delivery d where {_OLD_DELIVERIES}
     order by d.received_at limit %(batch)s for update of d skip locked
 ), gone as (
-    delete from ingestion_delivery d using old where d.id = old.id returning d.received, d.outcomes, d.http_status
+    delete from ingestion_delivery d using old where d.id = old.id
+    returning d.received, d.outcomes, d.http_status, d.not_kept
 )
 select count(*), coalesce(sum(received), 0),
     coalesce(sum((select coalesce(sum(value::int), 0) from jsonb_each_text(outcomes))), 0),
     coalesce(sum((outcomes->>'rejected')::int), 0),
-    coalesce(sum((outcomes->>'rejected')::int) filter (where http_status < 300), 0)
+    coalesce(sum((outcomes->>'rejected')::int) filter (where http_status < 300), 0), coalesce(sum(not_kept), 0)
 from gone
 """  # noqa: S608
 _PRUNE_DEAD_LETTERS = """
@@ -50,6 +51,14 @@ with old as (
     order by l.received_at limit %(batch)s for update of l skip locked
 )
 delete from ingestion_deadletter l using old where l.id = old.id
+"""
+# Those that wait are bounded where they come in (ingestion/ledger.py).
+_TRIM_DEAD_LETTERS = """
+with numbered as (
+    select id, row_number() over (partition by receiver_id order by id desc) as place
+    from ingestion_deadletter where state <> 'waiting'
+)
+delete from ingestion_deadletter l using numbered n where l.id = n.id and n.place > %(most)s
 """
 _ADD = """
 insert into ingestion_prunedtotal as t (counter, value) select * from unnest(%s::text[], %s::bigint[])
@@ -197,11 +206,22 @@ def prune_dead_letters(*, before: datetime, batch: int = BATCH) -> int:
 
 
 @transaction.atomic
+def trim_dead_letters() -> int:
+    """Of each receiver's replayed and discarded letters the last MAX_DEAD_LETTERS stay; how many went."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRIM_DEAD_LETTERS, {"most": settings.MAX_DEAD_LETTERS})
+        count = cursor.rowcount
+    if count:
+        account({"dead_letters": count})
+    return count
+
+
+@transaction.atomic
 def prune_deliveries(*, before: datetime, batch: int = BATCH) -> int:
     """Deliveries without dead letters: those go first, after their own retention."""
     with connection.cursor() as cursor:
         cursor.execute(_PRUNE_DELIVERIES, {"before": before, "letters": None, "batch": batch})
-        count, received, answered, rejected, accepted_rejected = map(int, cursor.fetchone())
+        count, received, answered, rejected, accepted_rejected, not_kept = map(int, cursor.fetchone())
     if count:
         account(
             {
@@ -210,6 +230,7 @@ def prune_deliveries(*, before: datetime, batch: int = BATCH) -> int:
                 "answered": answered,
                 "rejected": rejected,
                 "accepted_rejected": accepted_rejected,
+                "not_kept": not_kept,
             }
         )
     return count

@@ -5,8 +5,8 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion import retention
-from storms.queue import PRUNE
+from ingestion import dead_letter_services, retention
+from storms.queue import PRUNE, REPLAY_LETTERS, enqueue_replays
 
 logger = logging.getLogger(__name__)
 
@@ -19,5 +19,16 @@ def prune() -> None:
     """Delete some of what is past its retention. Two at once do no harm: the second one leaves."""
     try:
         retention.prune(now=timezone.now(), batches=BATCHES)
+        retention.trim_dead_letters()
     except retention.PruningElsewhere:
         logger.info("another process is pruning")
+
+
+@shared_task(name=REPLAY_LETTERS)
+def replay_dead_letters() -> None:
+    """Replay some of the queued letters, then ask for the next ones: other work gets its turn in between."""
+    try:
+        if dead_letter_services.replay_queued():
+            enqueue_replays()
+    except dead_letter_services.ReplayingElsewhere:
+        logger.info("another process is replaying dead letters")

@@ -160,6 +160,9 @@ RETAIN_AUDIT_DAYS = env.integer("RETAIN_AUDIT_DAYS", 400, minimum=0, maximum=365
 
 # --- Ingestion
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024, maximum=1024**3)
+# What a dead letter keeps of its item, and how many of a receiver wait at most: what comes beyond is counted only.
+MAX_DEAD_LETTER_BYTES = env.integer("MAX_DEAD_LETTER_BYTES", 65_536, minimum=1024, maximum=1024**2)
+MAX_DEAD_LETTERS = env.integer("MAX_DEAD_LETTERS", 10_000, minimum=1, maximum=1_000_000)
 # Pages and the admin keep Django's own limits; webhooks read their body themselves, against MAX_BODY_BYTES.
 WEB_THREADS = env.integer("WEB_THREADS", 16, minimum=1, maximum=256)
 

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 SYNC = "storms.sync_remediation_requests"
 COLLECT = "storms.collect_remediation_request"
 PRUNE = "ingestion.prune"
+REPLAY_LETTERS = "ingestion.replay_dead_letters"
 CHUNK = 8
 
 
@@ -31,6 +32,11 @@ def enqueue_collection(ids: Sequence[UUID]) -> None:
 def enqueue_pruning() -> None:
     """Ask the workers to delete some of what is past its retention."""
     _send(PRUNE, [[]])
+
+
+def enqueue_replays() -> None:
+    """Ask the workers to replay the dead letters that are queued."""
+    _send(REPLAY_LETTERS, [[]])
 
 
 def _send(task: str, messages: Sequence[list[object]]) -> None:

@@ -63,8 +63,9 @@ def parse(content: Content, terms: Terms) -> Batch:
         try:
             alerts.append((index, _incoming(item, terms)))
         except BadAlert as error:
-            error.pointer = f"/alerts/{index}{error.pointer}"
-            rejected.append(set_aside(index, encode(item), error))
+            base = f"/alerts/{index}"
+            error.pointer = base + error.pointer
+            rejected.append(set_aside(index, encode(item), error, base))
     return Batch(alerts, rejected, _bounded(payload.truncatedAlerts))
 
 

@@ -20,6 +20,12 @@ T = TypeVar("T")
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
+class Unreadable(BadAlert):
+    """It is not JSON, or not of an alert's shape."""
+
+    reason = "unreadable"
+
+
 class PayloadError(ValueError):
     """The body as a whole cannot be read: a JSON pointer and what is wrong there."""
 
@@ -42,14 +48,20 @@ class Content:
 class Rejected:
     """An alert that was set aside: its place, its raw JSON, a JSON pointer into the body, and the error.
 
-    readable: it is an alert, the receiver may only not send it.
+    base: where the item itself is in the body, the beginning of `pointer`; reason: see `BadAlert`.
     """
 
     index: int
     raw: str
     pointer: str
     error: str
-    readable: bool = False
+    base: str
+    reason: str
+
+    @property
+    def readable(self) -> bool:
+        """It is an alert, the receiver may only not send it."""
+        return self.reason == NotAllowed.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +105,7 @@ def read_one_by_one(
             with within(base):
                 alerts.append((index, read(raw)))
         except BadAlert as error:
-            rejected.append(set_aside(index, text(raw), error))
+            rejected.append(set_aside(index, text(raw), error, base))
     return Batch(alerts, rejected, truncated_alerts)
 
 
@@ -110,13 +122,13 @@ def within(base: str) -> Iterator[None]:
         raise
     except msgspec.ValidationError as error:
         pointer, message = explain(error)
-        raise BadAlert(base + pointer, message) from error
+        raise Unreadable(base + pointer, message) from error
     except UNREADABLE as error:
-        raise BadAlert(base, f"unreadable: {error}") from error
+        raise Unreadable(base, f"unreadable: {error}") from error
 
 
-def set_aside(index: int, raw: str, error: BadAlert) -> Rejected:
-    return Rejected(index, raw, error.pointer, str(error), readable=isinstance(error, NotAllowed))
+def set_aside(index: int, raw: str, error: BadAlert, base: str) -> Rejected:
+    return Rejected(index, raw, error.pointer, str(error), base, error.reason)
 
 
 def text(raw: msgspec.Raw) -> str:

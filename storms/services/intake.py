@@ -45,8 +45,15 @@ MAX_ROUNDS = 6
 class Companion(Protocol):
     """What the caller commits together with the alerts: its own rows for the same webhook."""
 
+    @property
+    def in_transaction(self) -> bool:
+        """`finish` has something to write, so the statement is not to be a transaction of its own."""
+
     def statement(self, outcomes: Counter[str]) -> tuple[str, dict[str, Any]]:
         """Common table expressions, each followed by a comma, and their parameters."""
+
+    def finish(self, outcomes: Counter[str]) -> None:
+        """Called after the statement in the same transaction."""
 
     def correct(self, outcomes: Counter[str]) -> None:
         """The outcomes turned out otherwise: called after the statement, rarely."""
@@ -175,7 +182,7 @@ def _record(
         if episode.answer is not None and episode.answer.outcome == Outcome.INDIVIDUAL
     ]
     requests = [decision.storm_id for decision in decisions.values() if decision.notify and decision.storm_id]
-    if not openings and not individual:
+    if not openings and not individual and not companion.in_transaction:
         # The usual case: one statement, which is its own transaction.
         repeated = record_alerts(rows, companion.statement(outcomes))
     else:
@@ -187,6 +194,7 @@ def _record(
             for opening in openings:
                 assert opening.decision.storm_id is not None
                 requests += adopt_window(storm_id=opening.decision.storm_id)
+            companion.finish(outcomes)
     new = {row.id for row in rows} - seen.episodes.keys()
     if repeated & new:
         correct_repeated(results, repeated & new, episodes)

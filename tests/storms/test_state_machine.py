@@ -190,7 +190,7 @@ class Life(RuleBasedStateMachine):
                 silence_of=lambda labels: 1 if labels["namespace"] in self.silenced else None,
             ),
             companion=DeliveryRecord(
-                receipt=receipt, receiver_id=self.receiver.id, body_bytes=1, rejected=[], truncated_alerts=0
+                receipt=receipt, receiver_id=self.receiver.id, content=None, rejected=[], truncated_alerts=0
             ),
         )
         assert len(intake.results) == len(alerts)

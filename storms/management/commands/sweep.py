@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error, connection
 from django.utils import timezone
 
+from ingestion.dead_letter_services import any_queued
 from ingestion.heartbeat import CHECK_SECONDS, check_heartbeats
 from stormconsole.health import start_heartbeat
-from storms.queue import enqueue_pruning
+from storms.queue import enqueue_pruning, enqueue_replays
 from storms.sweep import HOUSEKEEPING_SECONDS, TICK_SECONDS, housekeep, sweep_once, try_lock
 
 logger = logging.getLogger("storms.sweep")
@@ -31,7 +32,7 @@ class Command(BaseCommand):
         if options["once"]:
             self.stdout.write(str(sweep_once()))
             self._check_heartbeats()
-            housekeep()
+            self._housekeep()
             return
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
@@ -58,7 +59,7 @@ class Command(BaseCommand):
                     self._check_heartbeats(watching_since=started)
                 if time.monotonic() >= next_housekeeping:
                     next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
-                    housekeep()
+                    self._housekeep()
                 if time.monotonic() >= next_pruning:
                     next_pruning = time.monotonic() + PRUNING_SECONDS
                     enqueue_pruning()
@@ -72,6 +73,12 @@ class Command(BaseCommand):
                 # A timekeeper that dies of one bad row breaks every promise; the next tick tries again, loudly.
                 logger.exception("sweep tick failed")
                 stop.wait(1.0)
+
+    def _housekeep(self) -> None:
+        housekeep()
+        # Their message may have got lost.
+        if any_queued():
+            enqueue_replays()
 
     def _check_heartbeats(self, watching_since: datetime | None = None) -> None:
         changed = check_heartbeats(timezone.now(), watching_since=watching_since)
