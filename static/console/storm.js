@@ -55,6 +55,7 @@ function replace(fresh) {
   }
   shown = Number(document.querySelector("[data-storm]").dataset.version);
   refreshTimes();
+  document.dispatchEvent(new Event("storm:changed"));
 }
 
 // What was typed or chosen and not sent yet goes on to the successor's controls.

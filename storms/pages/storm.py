@@ -7,13 +7,16 @@ from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 
 from storms import live
 from storms.actions import OPERATE
 from storms.choices import StormState
+from storms.course import course_of, table
 from storms.models import Alert, RemediationRequest, Storm
 from storms.pages.decorators import console_page
 from storms.services import operators
+from storms.timeline import BY, timeline_of
 
 ALERTS_SHOWN = 50
 NAMES_SHOWN = 12
@@ -30,7 +33,9 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     context = {
         "storm": row,
         "live": live.storm_message(row),
-        "events": row.events.all(),
+        "course": table(course_of(row, timezone.now())),
+        "timeline": timeline_of(row, by=request.GET.get("by", ""), before=_number(request.GET.get("before", ""))),
+        "timeline_by": BY,
         "alerts": _latest(row.alerts.all(), ALERTS_SHOWN) if sees_alerts else [],
         "split_alerts": _latest(row.split_alerts.all(), SPLIT_SHOWN) if sees_alerts else [],
         "names": row.alert_names[:NAMES_SHOWN],
@@ -44,6 +49,10 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     if request.user.has_perm(OPERATE):
         context |= _choices(row)
     return render(request, "console/storm.html", context)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def _latest(alerts: QuerySet[Alert], number: int) -> list[Alert]:

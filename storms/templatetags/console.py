@@ -68,6 +68,14 @@ def clock(moment: datetime) -> str:
 
 
 @register.filter
+def told(event: Any) -> str:
+    """What an event says beside its kind, which stands before it: `Closed` and `quiet: no new alert`."""
+    label, message = str(event.get_kind_display()), str(event.message)
+    rest = message.removeprefix(label)
+    return rest.lstrip(": ") if rest[:1] in ("", ":", " ") else message
+
+
+@register.filter
 def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
