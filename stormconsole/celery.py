@@ -10,7 +10,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
 
 app = Celery("stormconsole")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.imports = ["storms.tasks", "storms.collection_tasks", "ingestion.tasks"]
+app.conf.imports = ["storms.tasks", "storms.collection_tasks", "storms.baseline_tasks", "ingestion.tasks"]
 
 
 @worker_ready.connect

@@ -436,6 +436,24 @@ class StormEvent(models.Model):
         return self.message
 
 
+class LabelBaseline(models.Model):
+    """One row: how frequent label values were among the alerts of the last days, from a sample of them.
+
+    An alert's id is a hash, so those up to `sample_to` are a random sample, and whether an alert is in it is known.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    since = models.DateTimeField()
+    at = models.DateTimeField(help_text="Alerts received before this moment were counted.")
+    sample_to = models.UUIDField()
+    sampled = models.PositiveIntegerField(help_text="Alerts in the sample.")
+    counts = models.JSONField(help_text="{label: {value: alerts}}, the most frequent values.")
+    floor = models.PositiveIntegerField(help_text="A value that is not in `counts` has so many alerts at most.")
+
+    def __str__(self) -> str:
+        return f"{self.sampled} alerts since {self.since:%Y-%m-%d %H:%M}"
+
+
 class LocalResource(models.Model):
     """The local cluster's table: what a Kubernetes API would hold, when none is configured."""
 

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 SYNC = "storms.sync_remediation_requests"
 COLLECT = "storms.collect_remediation_request"
 PRUNE = "ingestion.prune"
+MEASURE_LABELS = "storms.measure_labels"
 REPLAY_LETTERS = "ingestion.replay_dead_letters"
 CHUNK = 8
 
@@ -37,6 +38,11 @@ def enqueue_pruning() -> None:
 def enqueue_replays() -> None:
     """Ask the workers to replay the dead letters that are queued."""
     _send(REPLAY_LETTERS, [[]])
+
+
+def enqueue_label_baseline() -> None:
+    """Ask the workers to count anew how frequent label values are."""
+    _send(MEASURE_LABELS, [[]])
 
 
 def _send(task: str, messages: Sequence[list[object]]) -> None:

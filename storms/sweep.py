@@ -17,11 +17,12 @@ from django.utils import timezone
 from storms import detector
 from storms.clock import to_datetime
 from storms.detector import StoreUnavailable
-from storms.queue import enqueue_collection, enqueue_sync
+from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync
 from storms.services.closing import close_due_storms
 from storms.services.collection import take_collectable
 from storms.services.deferred import decide_deferred
 from storms.services.expiring import expire_alerts
+from storms.services.label_baseline import baseline_is_due
 from storms.services.operators import move_merged_alerts
 from storms.services.refresh import dirty_storms
 from storms.services.releasing import adopt_stragglers, release_due_alerts
@@ -73,11 +74,13 @@ def sweep_once() -> Swept:
 
 
 def housekeep() -> None:
-    """What may wait half a minute: alerts that ended without a word, resources that are over."""
+    """What may wait half a minute: alerts that ended without a word, resources that are over, what is usual."""
     now = _now()
     expired = expire_alerts(now=now)
     collectable = take_collectable(now)
     enqueue_collection(collectable)
+    if baseline_is_due(now=now):
+        enqueue_label_baseline()
     if expired or collectable:
         logger.info("expired %d alerts, collecting %d resources", len(expired), len(collectable))
 

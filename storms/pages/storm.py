@@ -19,7 +19,6 @@ from storms.services import operators
 from storms.timeline import BY, timeline_of
 
 ALERTS_SHOWN = 50
-NAMES_SHOWN = 12
 SPLIT_SHOWN = 50
 CHOICES_SHOWN = 200
 """Most storms to merge into, most people to assign to."""
@@ -38,9 +37,6 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
         "timeline_by": BY,
         "alerts": _latest(row.alerts.all(), ALERTS_SHOWN) if sees_alerts else [],
         "split_alerts": _latest(row.split_alerts.all(), SPLIT_SHOWN) if sees_alerts else [],
-        "names": row.alert_names[:NAMES_SHOWN],
-        "names_more": max(len(row.alert_names) - NAMES_SHOWN, 0),
-        "most": max((name["count"] for name in row.alert_names), default=0),
         "resource": resource,
         "absorbed": resource.supersedes.count() if resource else 0,
         "next_storms": row.continued_by.all(),

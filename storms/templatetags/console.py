@@ -87,6 +87,23 @@ def share(part: int, whole: int) -> int:
 
 
 @register.filter
+def percent(part: float) -> str:
+    """0 to 1 as `7 %`; small ones as `0.4 %`, and what is not quite nothing as `<0.1 %`."""
+    of_hundred = 100 * part
+    if of_hundred >= 9.95 or of_hundred == 0:
+        return f"{of_hundred:.0f} %"
+    return f"{of_hundred:.1f} %" if of_hundred >= 0.05 else "<0.1 %"
+
+
+@register.filter
+def times(factor: float) -> str:
+    """`1.8`, `12` or `1,900`, and the sign for times."""
+    if factor < 9.95:
+        return f"{factor:.1f}\u00d7"
+    return f"{factor:.0f}\u00d7" if factor < 1_000 else f"{round(factor, -2):,.0f}\u00d7"
+
+
+@register.filter
 def who(storm: dict[str, Any]) -> str:
     """Who has a storm (of `live.storm_message`): `assigned to ada`, `acknowledged by ada`, `nobody has it yet`."""
     if storm["assignee"]:

@@ -5,8 +5,8 @@ import re
 import pytest
 from django.test import Client
 
-from storms.pages import navigation
 from stormconsole.theme import MEDIA
+from storms.pages import navigation
 from tests.factories import make_admin, make_user
 
 pytestmark = pytest.mark.django_db

@@ -132,13 +132,13 @@ def test_pages_need_no_inline_script_or_style(admin: Client) -> None:
 
 def test_a_storm_s_page_tells_its_story(admin: Client) -> None:
     earlier = make_closed_storm()
-    storm = make_storm(previous=earlier, alert_names=[{"name": f"Name{n}", "count": 20 - n} for n in range(14)])
+    storm = make_storm(previous=earlier)
     make_event(storm, message="10 alerts in 60 s reached the threshold of 10")
     request = make_request(storm=storm, phase="Processing", phase_message="scaling up")
     make_request(superseded_by=request)
     make_alert(storm=storm, resource_name="api-1")
     seen = admin.get(f"/storms/{storm.id}/").content.decode()
-    for words in ("10 alerts in 60 s reached", "scaling up", "1 earlier resource,", "Name11", "and 2 more", "api-1"):
+    for words in ("10 alerts in 60 s reached", "scaling up", "1 earlier resource,", "api-1"):
         assert words in seen
     assert f"/storms/{earlier.id}/" in seen
     assert "signalName: HighLatency" in seen
