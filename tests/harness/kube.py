@@ -57,11 +57,14 @@ class Kube:
 
     `kubeconfig` is the console's own, limited account; `operator_kubeconfig` the one that writes `status`;
     `admin_kubeconfig` may do everything but install CRDs, which `crd_kubeconfig` may. `admin` is an HTTP client with
-    the administrator's rights, for assertions.
+    the administrator's rights, for assertions. `server` is the API server if it is ours, to be killed and wiped.
     """
 
-    def __init__(self, directory: Path, admin_kubeconfig: Path, crd_kubeconfig: Path) -> None:
+    def __init__(
+        self, directory: Path, admin_kubeconfig: Path, crd_kubeconfig: Path, server: ApiServer | None = None
+    ) -> None:
         self.directory = directory
+        self.server = server
         self.admin_kubeconfig = str(admin_kubeconfig)
         self.crd_kubeconfig = str(crd_kubeconfig)
         self.admin = _client(self.admin_kubeconfig)
@@ -112,8 +115,8 @@ class Kube:
         )
         answer.raise_for_status()
 
-    def account_kubeconfig(self, account: str, namespace: str = "stormconsole") -> str:
-        """Path of a kubeconfig with a fresh token of a ServiceAccount."""
+    def account_kubeconfig(self, account: str, namespace: str = "stormconsole", *, server: str = "") -> str:
+        """Path of a kubeconfig with a fresh token of a ServiceAccount; `server`: an address other than our own."""
         answer = self.admin.post(
             f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token",
             json={
@@ -123,7 +126,8 @@ class Kube:
             },
         )
         answer.raise_for_status()
-        return self.token_kubeconfig(account, answer.json()["status"]["token"])
+        name = f"{account}-elsewhere" if server else account
+        return self.token_kubeconfig(name, answer.json()["status"]["token"], server)
 
     def token_kubeconfig(self, name: str, token: str, server: str = "") -> str:
         """Path of a kubeconfig with a bearer token."""
@@ -217,7 +221,7 @@ class ApiServer:
         self.directory = directory
         self.split = (programs / "apiextensions-apiserver").exists()
         self.etcd_port, self.peer_port, self.port, self.crd_port = (free_port() for _ in range(4))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def kubeconfig(self) -> Path:
@@ -231,41 +235,64 @@ class ApiServer:
     def start(self) -> None:
         _make_keys(self.directory)
         self._write_kubeconfig("kubeconfig", self.port)
-        self._launch("etcd", self._etcd_options())
-        self._launch("kube-apiserver", self._core_options())
-        self._await_ready(self.kubeconfig)
         if self.split:
             self._write_kubeconfig("kubeconfig-crd", self.crd_port)
-            self._launch("apiextensions-apiserver", self._crd_options())
-            self._await_ready(self.crd_kubeconfig)
+        self.resume()
+        if self.split:
             self._forward_group()
+
+    def resume(self) -> None:
+        """Start what does not run, with the data that etcd has, and wait until all of it is ready."""
+        self._launch("etcd", self._etcd_options())
+        self._launch("kube-apiserver", self._core_options())
+        self._await_ready("kube-apiserver", self.kubeconfig)
+        if self.split:
+            self._launch("apiextensions-apiserver", self._crd_options())
+            self._await_ready("apiextensions-apiserver", self.crd_kubeconfig)
+
+    def wipe(self) -> None:
+        """A new, empty cluster at the old address, with the old certificates: etcd lost everything."""
+        self.stop()
+        shutil.rmtree(self.directory / "etcd")
+        self.resume()
+        if self.split:
+            self._forward_group()
+
+    @property
+    def running(self) -> list[str]:
+        """The programs that run, in the order of their start."""
+        return list(self._processes)
+
+    def kill(self, program: str) -> None:
+        """SIGKILL one program; `resume` starts it again."""
+        process = self._processes.pop(program)
+        process.kill()
+        process.wait()
 
     def stop(self) -> None:
         """State is thrown away, so there is nothing to say goodbye to: last started, first killed."""
-        while self._processes:
-            process = self._processes.pop()
-            process.kill()
-            process.wait()
+        for program in reversed(self.running):
+            self.kill(program)
 
     def _launch(self, program: str, options: dict[str, str]) -> None:
+        if program in self._processes:
+            return
         with (self.directory / f"{program}.log").open("ab") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [str(self.programs / program), *(f"--{name}={value}" for name, value in options.items())],
-                    cwd=self.directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    preexec_fn=die_with_parent(signal.SIGKILL),
-                )
+            self._processes[program] = subprocess.Popen(
+                [str(self.programs / program), *(f"--{name}={value}" for name, value in options.items())],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGKILL),
             )
 
-    def _await_ready(self, kubeconfig: Path) -> None:
+    def _await_ready(self, program: str, kubeconfig: Path) -> None:
         with _client(str(kubeconfig)) as client:
 
             def ready() -> bool:
-                process = self._processes[-1]
+                process = self._processes[program]
                 if process.poll() is not None:
                     raise RuntimeError(f"{process.args} stopped, see {self.directory}/*.log")
                 with contextlib.suppress(httpx.TransportError):
@@ -381,7 +408,7 @@ def running_kube() -> Iterator[Kube]:
         server = ApiServer(_programs(), directory)
         try:
             server.start()
-            yield from _prepared(Kube(directory, server.kubeconfig, server.crd_kubeconfig))
+            yield from _prepared(Kube(directory, server.kubeconfig, server.crd_kubeconfig, server))
         finally:
             server.stop()
 

@@ -93,21 +93,22 @@ class Process:
 class Stack:
     """Context manager: N web processes, worker, sweep, watch on a fresh database and Valkey.
 
-    `web` single-worker web processes listen on ports of their own (`urls`); `env` overrides the settings of all.
+    `web` single-worker web processes listen on ports of their own (`urls`); `env` overrides the settings of all. A
+    second worker is called `worker-1`, and so on.
     """
 
     def __init__(
         self,
         web: int = 1,
-        worker: bool = True,
-        sweep: bool = True,
-        watch: bool = False,
+        worker: int = 1,
+        sweep: int = 1,
+        watch: int = 0,
         kubeconfig: str | Path | None = None,
         env: dict[str, str] | None = None,
     ) -> None:
         self.ports = [free_port() for _ in range(web)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self.ports]
-        self._components = [name for name, wanted in (("worker", worker), ("sweep", sweep), ("watch", watch)) if wanted]
+        self._components = {"worker": int(worker), "sweep": int(sweep), "watch": int(watch)}
         self._kubeconfig = kubeconfig
         self._extra_env = env or {}
         self.processes: dict[str, Process] = {}
@@ -117,11 +118,11 @@ class Stack:
         return self.urls[0]
 
     def __enter__(self) -> Stack:
-        self.directory = Path(tempfile.mkdtemp(prefix="stack-", dir=session().scratch))
-        self.valkey = EmbeddedValkey(self.directory / "valkey", persistent=False).start()
+        self.directory = self.make_directory()
+        self.valkey = EmbeddedValkey(self.directory / "valkey", persistent=False)
         self.database = f"stack_{uuid.uuid4().hex[:12]}"
         try:
-            _copy_template(self.database)
+            self.start_servers()
             self.env = self._make_env()
             self._start_processes()
             self.wait_ready()
@@ -137,13 +138,32 @@ class Stack:
             self.show_logs()
         self._tear_down()
 
+    def make_directory(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix="stack-", dir=session().scratch))
+
+    def start_servers(self) -> None:
+        self.valkey.start()
+        _copy_template(self.database)
+
+    def stop_servers(self) -> None:
+        self.valkey.stop()
+        _drop(self.database)
+
+    def database_url(self) -> str:
+        """Where this module, and every process unless `env_of` says otherwise, finds the stack's database."""
+        return _with_database(self.database)
+
+    def env_of(self, component: str) -> dict[str, str]:
+        """The environment of one component's processes."""
+        return self.env
+
     def wait_ready(self, timeout: float = 40.0) -> None:
         """Until every web process says it is ready, the other components' heartbeats included."""
         for url in self.urls:
             wait_until(lambda url=url: self._is_ready(url), timeout, f"{url}/readyz")
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Signal one component: `web-0`, `web-1`, ..., `worker`, `sweep`, `watch`."""
+        """Signal one process: `web-0`, `web-1`, ..., `worker`, `worker-1`, ..., `sweep`, `watch`."""
         self.processes[name].signal(number)
 
     def restart(self, name: str) -> None:
@@ -172,7 +192,7 @@ class Stack:
     @contextlib.contextmanager
     def db(self) -> Iterator[psycopg.Connection[Any]]:
         """An autocommit connection to the stack's database."""
-        with psycopg.connect(_with_database(self.database), autocommit=True) as connection:
+        with psycopg.connect(self.database_url(), autocommit=True) as connection:
             yield connection
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
@@ -198,9 +218,9 @@ class Stack:
 
     def _make_env(self) -> dict[str, str]:
         env = dict(os.environ) | {
-            "DATABASE_URL": _with_database(self.database),
+            "DATABASE_URL": self.database_url(),
             "REDIS_URL": self.valkey.url,
-            "EXPECTED_COMPONENTS": ",".join(self._components),
+            "EXPECTED_COMPONENTS": ",".join(name for name, count in self._components.items() if count),
             "WEB_CONCURRENCY": "1",
             "PYTHONUNBUFFERED": "1",
             "LOG_LEVEL": "INFO",
@@ -213,9 +233,10 @@ class Stack:
 
     def _start_processes(self) -> None:
         for number, port in enumerate(self.ports):
-            self._add(f"web-{number}", "web", self.env | {"PORT": str(port)})
-        for component in self._components:
-            self._add(component, component, self.env)
+            self._add(f"web-{number}", "web", self.env_of("web") | {"PORT": str(port)})
+        for component, count in self._components.items():
+            for number in range(count):
+                self._add(f"{component}-{number}" if number else component, component, self.env_of(component))
 
     def _add(self, name: str, component: str, env: dict[str, str]) -> None:
         process = self.processes[name] = Process(name, component, env, self.directory / f"{name}.log")
@@ -247,8 +268,7 @@ class Stack:
             process.signal(signal.SIGTERM)
         for process in self.processes.values():
             process.stop(3)
-        self.valkey.stop()
-        _drop(self.database)
+        self.stop_servers()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
