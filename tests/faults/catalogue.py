@@ -5,6 +5,7 @@ They run in the main thread, while the load is being sent.
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -94,11 +95,11 @@ def store_killed(*, empty: bool) -> Inject:
 
 
 def store_paused(strike: Strike) -> None:
-    process = strike.rig.valkey
-    assert process.pid is not None
-    process.signal(signal.SIGSTOP)
+    pid = strike.rig.valkey.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
     time.sleep(LONG_SECONDS)
-    process.signal(signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
 
 
 def store_full(strike: Strike) -> None:

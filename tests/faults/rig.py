@@ -17,9 +17,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import psycopg
 
 from stormconsole.commands import PROJECT, manage
 from tests.faults.proxies import KubeProxy, Network, TcpProxy
-from tests.faults.servers import Clock, Postgres, Valkey
+from tests.faults.servers import MAX_CONNECTIONS, Clock, Postgres, Valkey
 from tests.harness.kube import Kube
 from tests.harness.stack import Stack
 from tests.harness.wait import wait_until
@@ -195,19 +195,21 @@ class Rig(Stack):
     def out_of_connections(self) -> Iterator[None]:
         """The console's connections are ended, and others take every place before they can come back."""
         hogs: list[psycopg.Connection[Any]] = []
-        with self.postgres.connect() as connection:
-            deadline = time.monotonic() + 5
-            while time.monotonic() < deadline:
-                try:
-                    hogs.append(self.postgres.connect())
-                except psycopg.OperationalError:
-                    if not connection.execute(_END_OTHERS, [self.database]).fetchall():
-                        break
+
+        def hog(_: int) -> None:
+            with contextlib.suppress(psycopg.OperationalError):
+                hogs.append(self.postgres.connect())
+
+        with self.postgres.connect() as connection, ThreadPoolExecutor(16) as pool:
+            list(pool.map(hog, range(MAX_CONNECTIONS)))
+            # What is ended makes room for one more, of ours or theirs.
+            while connection.execute(_END_OTHERS, [self.database]).fetchall() and len(hogs) < MAX_CONNECTIONS:
+                list(pool.map(hog, range(MAX_CONNECTIONS - len(hogs))))
         try:
             yield
         finally:
-            for hog in hogs:
-                hog.close()
+            for held in hogs:
+                held.close()
 
     # --- Kubernetes
 

@@ -19,6 +19,9 @@ LIBRARIES = [
 ]
 """Of Debian's package libfaketime."""
 
+MAX_CONNECTIONS = 100
+"""PostgreSQL's, twice of what a rig needs."""
+
 
 class Clock:
     """A wall clock that can be stepped while its processes run, by libfaketime; monotonic clocks go on as they are."""
@@ -60,7 +63,7 @@ class Postgres(EmbeddedPostgres):
     """Durable, as in production: what it acknowledged survives a SIGKILL."""
 
     def __init__(self, directory: Path, clock: Clock | None) -> None:
-        super().__init__(directory, durable=True, max_connections=150)
+        super().__init__(directory, durable=True, max_connections=MAX_CONNECTIONS)
         self._clock = clock
 
     @property
