@@ -52,7 +52,7 @@ Inject = Callable[[Strike], None]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`family`: faults that share a rig. `heals_late`: what is left needs one more change of every group (a 422)."""
+    """`family`: what is hurt. `heals_late`: what is left needs one more change of every group (a 422)."""
 
     name: str
     family: str
