@@ -11,11 +11,13 @@ Enter it in the main thread: on Linux the processes die with the thread that sta
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from stormconsole.commands import PROJECT, manage
+from stormconsole.commands import PROJECT
 from tests.faults.proxies import KubeProxy, Network, TcpProxy
 from tests.faults.servers import MAX_CONNECTIONS, Clock, Postgres, Valkey
 from tests.harness.kube import Kube
@@ -34,12 +36,6 @@ from tests.harness.stack import Stack
 from tests.harness.wait import wait_until
 
 FALLBACK = "stormconsole"
-POLICIES: dict[str, dict[str, int]] = {
-    "burst": {"threshold": 10, "hold_seconds": 2, "window_seconds": 60, "quiet_seconds": 180},
-    "now": {"threshold": 10, "hold_seconds": 0, "window_seconds": 60, "quiet_seconds": 180},
-    "few": {"threshold": 10, "hold_seconds": 1, "window_seconds": 60, "quiet_seconds": 180},
-}
-"""By the first word of the alerts' namespace."""
 
 _END_OTHERS = """
 select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()
@@ -50,9 +46,7 @@ class Rig(Stack):
     """`clocks`: the store, PostgreSQL and the console's processes each live by a clock that can be stepped."""
 
     def __init__(self, kube: Kube, *, web: int = 2, worker: int = 2, sweep: int = 2, clocks: bool = False) -> None:
-        super().__init__(
-            web=web, worker=worker, sweep=sweep, watch=1, env={"DJANGO_SUPERUSER_PASSWORD": "a-password-for-faults"}
-        )
+        super().__init__(web=web, worker=worker, sweep=sweep, watch=1)
         self.kube = kube
         self._with_clocks = clocks
 
@@ -82,7 +76,7 @@ class Rig(Stack):
             raise LookupError("the API server is not ours: the faults need KUBEBUILDER_ASSETS or KUBE_ENVTEST")
         self.kube_proxy = KubeProxy(self.network, server.port, server.directory / "ca.crt")
         self._kubeconfig = self.kube.account_kubeconfig("stormconsole", server=self.kube_proxy.url)
-        self._migrate()
+        self._prepare()
 
     def stop_servers(self) -> None:
         for server in ("valkey", "replica", "postgres"):
@@ -95,15 +89,6 @@ class Rig(Stack):
 
     def __enter__(self) -> Rig:
         super().__enter__()
-        try:
-            self.webhook_token = self.token()
-            self.manage("createsuperuser", "--no-input", "--username", "root", "--email", "root@example.com")
-            self.api_token = self.manage("create_api_token", "root")
-            for word, fields in POLICIES.items():
-                self.api("policies/", name=word, matchers=f'namespace=~"{word}-.*"', **fields)
-        except BaseException:
-            self._tear_down()
-            raise
         return self
 
     def database_url(self) -> str:
@@ -121,17 +106,12 @@ class Rig(Stack):
             | (self.clocks["console"].env if self.clocks else {})
         )
 
-    def api(self, path: str, **body: Any) -> Any:
+    def api(self, path: str) -> Any:
         """The answer of the first web process that gives one."""
         for url in self.urls:
             with contextlib.suppress(httpx.TransportError):
-                response = httpx.request(
-                    "POST" if body else "GET",
-                    f"{url}/api/v1/{path}",
-                    headers={"Authorization": f"Bearer {self.api_token}"},
-                    json=body or None,
-                    timeout=10,
-                )
+                headers = {"Authorization": f"Bearer {self.api_token}"}
+                response = httpx.get(f"{url}/api/v1/{path}", headers=headers, timeout=10)
                 assert response.is_success, f"{path}: {response.status_code} {response.text[:300]}"
                 return response.json()
         raise AssertionError("no web process answers")
@@ -149,6 +129,10 @@ class Rig(Stack):
         """One of its processes, or all of them."""
         names = [name for name, process in self.processes.items() if process.component == component]
         return names if rng.random() < 0.5 else [rng.choice(names)]
+
+    def signal_all(self, names: list[str], number: signal.Signals) -> None:
+        for name in names:
+            self.kill(name, number)
 
     def dead(self) -> list[str]:
         """Processes that ended by themselves, with the end of their log."""
@@ -225,13 +209,10 @@ class Rig(Stack):
     def _store_address(self) -> tuple[str, int]:
         return "127.0.0.1", self.valkey.port or 0
 
-    def _migrate(self) -> None:
+    def _prepare(self) -> None:
         env = dict(os.environ) | {"DATABASE_URL": self.database_url()}
-        done = subprocess.run(
-            manage("migrate", "--no-input", "-v0"), cwd=PROJECT, env=env, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"migrate failed:\n{done.stdout}{done.stderr}"
-
-    def signal_all(self, names: list[str], number: signal.Signals) -> None:
-        for name in names:
-            self.kill(name, number)
+        command = [sys.executable, "-m", "tests.faults.prepare"]
+        done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"prepare failed:\n{done.stdout}{done.stderr}"
+        made = json.loads(done.stdout)
+        self.webhook_token, self.api_token = made["webhook"], made["api"]
