@@ -25,8 +25,10 @@ if not now then
 end
 local function text(number) return string.format('%.0f', number) end
 
-local s = redis.call('HMGET', state, 'open', 'last_us', 'closed', 'closed_us', 'closed_reason')
-local open, last_us, closed = s[1], s[2], s[3]
+local s = redis.call('HMGET', state, 'open', 'last_us', 'closed', 'closed_us', 'closed_reason', 'seen_us')
+local open, last_us, closed, seen_us = s[1], s[2], s[3], tonumber(s[6] or '0')
+-- The group's time never goes back, as in decide.lua: what joined did so before the close.
+if seen_us > now and seen_us - now <= 300000000 then now = seen_us end
 if closed == storm then return { 'closed', s[4], s[5] } end
 if open and open ~= storm then return { 'other', text(now), '' } end
 

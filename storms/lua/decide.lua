@@ -4,6 +4,10 @@
 -- count to the threshold opens the storm, which takes in the whole window. A storm that was quiet for too long, or is
 -- too old, is closed here first, so that nothing joins it however late the sweep is.
 --
+-- A group's time never goes back: where the clock was set back (or a failover led to a server whose clock is behind),
+-- time stands still until the clock has caught up, for five minutes at most. The rows find a storm's window by the
+-- times of its decisions, so an earlier decision must not look later than the opening.
+--
 -- KEYS  1 state       hash: open (only while a storm is), opened_us, opened_by, window_from_us, last_us, count, quiet_us,
 --                     max_us, reopened_us, notified_us: the open storm or the last one; closed, closed_us,
 --                     closed_reason: the last storm that was closed
@@ -35,7 +39,7 @@ local quiet_us, max_us, reopen_us = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local proposed, memory_us = ARGV[8], tonumber(ARGV[9])
 local known, known_opened_us, known_quiet_us, known_max_us = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local known_count, known_wins, hints = ARGV[14], ARGV[15] == '1', tonumber(ARGV[16])
-local STATE_TTL_MS, NOTIFY_US, FORGET_AT_ONCE = 172800000, 1000000, 100
+local STATE_TTL_MS, NOTIFY_US, FORGET_AT_ONCE, STAND_STILL_US = 172800000, 1000000, 100, 300000000
 
 local function text(number) return string.format('%.0f', number) end
 
@@ -45,14 +49,20 @@ if not now then
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 end
 
+local function not_before(us)
+  if us > now and us - now <= STAND_STILL_US then now = us end
+end
+
 local s = {}
 local raw = redis.call('HGETALL', state)
 for i = 1, #raw, 2 do s[raw[i]] = raw[i + 1] end
 local cold = #raw == 0
+if s.seen_us then not_before(tonumber(s.seen_us)) end
 
 -- The database is the truth: restore its open storm unless it was closed here, or a newer one was opened here.
 if known ~= '' and known ~= s.open
     and (known_wins or (known ~= s.closed and (not s.open or tonumber(known_opened_us) > tonumber(s.opened_us)))) then
+  not_before(tonumber(known_opened_us))
   s = { closed = s.closed, closed_us = s.closed_us, closed_reason = s.closed_reason,
         open = known, opened_us = known_opened_us, opened_by = '', window_from_us = known_opened_us, last_us = text(now),
         count = known_count, quiet_us = known_quiet_us, max_us = known_max_us, notified_us = '0' }
@@ -62,6 +72,7 @@ elseif cold and hints < 0 then
   return { 'cold' }
 elseif cold then
   for i = 1, hints do
+    not_before(tonumber(ARGV[16 + 2 * i]))
     redis.call('ZADD', window, ARGV[16 + 2 * i], ARGV[15 + 2 * i])
   end
 end

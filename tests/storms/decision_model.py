@@ -1,6 +1,6 @@
 """The storm decision in plain Python: what lua/decide.lua and lua/close.lua promise, without keys, TTLs or bytes.
 
-Times are microseconds. `decide` returns (outcome, count, storm) per episode.
+Times are microseconds; a group's time never goes back (by less than five minutes). `decide` returns (outcome, count, storm) per episode.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ class ModelGroup:
     closed: tuple[str, int, str] | None = None
     window: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Decided] = field(default_factory=dict)
+    seen_us: int = 0
 
     def decide(self, now: int, episodes: list[str], proposed: str) -> list[Decided]:
+        now = self.seen_us = max(now, self.seen_us)
         self._expire(now)
         self.window = {episode: at for episode, at in self.window.items() if at > now - self.window_us}
         return [self._decide(now, episode, proposed) for episode in episodes]
@@ -49,8 +51,10 @@ class ModelGroup:
             return "closed"
         if self.storm is None or self.storm.id != storm:
             return "other"
+        now = max(now, self.seen_us)
         if now - self.storm.last_us < idle_us:
             return "active"
+        self.seen_us = now
         self.storm, self.closed = None, (storm, now, reason)
         return "closed"
 
