@@ -81,7 +81,13 @@ DATABASES: dict[str, dict[str, Any]] = {
     | {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
 }
 DATABASES["default"].setdefault("OPTIONS", {}).update(
-    connect_timeout=env.integer("DATABASE_CONNECT_TIMEOUT", 3, minimum=1, maximum=60)
+    connect_timeout=env.integer("DATABASE_CONNECT_TIMEOUT", 3, minimum=1, maximum=60),
+    # A server that vanished without a word (a dead host, a cut network) is noticed within half a minute; the kernel's
+    # own patience is two hours, in which the thread would serve nobody. No meaning on a Unix socket.
+    keepalives_idle=10,
+    keepalives_interval=5,
+    keepalives_count=3,
+    tcp_user_timeout=25_000,
 )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

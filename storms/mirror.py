@@ -68,9 +68,9 @@ class Mirror:
                 self._stopped.wait(_backoff(failures) if failures > 1 else 0)
             except (ClusterError, DatabaseError) as error:
                 failures += 1
-                if isinstance(error, DatabaseError):
-                    # The event at hand was not recorded: only a new list tells what it said.
-                    self._resource_version = ""
+                # Only a new list tells what was missed: an event that could not be recorded, or a whole cluster that
+                # came back from a backup or empty, where a watch from our place would wait for ever.
+                self._resource_version = ""
                 delay = _retry_delay(error, failures)
                 logger.warning("watch interrupted, again in %.1f s: %s", delay, error)
                 self._stopped.wait(delay)
@@ -207,9 +207,13 @@ def _is_older(metadata: dict[str, Any], row: RemediationRequest) -> bool:
 
 
 def _wanted_rows(label: str) -> Iterator[RemediationRequest]:
-    """What the cluster must hold: applied to it, and about something that is not over."""
+    """What the cluster must hold: applied to it once, and about something that is not over.
+
+    Also what waits for another sync: if nothing else changed by then, that one would take the last for still there.
+    """
     wanted = Q(storm__state=StormState.OPEN) | Q(storm__firing_count__gt=0) | Q(alert__status=AlertStatus.FIRING)
-    applied = Q(sync_state=SyncState.APPLIED, cluster=label, superseded_by__isnull=True)
+    states = [SyncState.APPLIED, SyncState.PENDING, SyncState.FAILED]
+    applied = Q(sync_state__in=states, applied_at__isnull=False, cluster=label, superseded_by__isnull=True)
     return RemediationRequest.objects.filter(applied & wanted).only("id", "namespace", "name").iterator(chunk_size=2000)
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from storms import live
@@ -66,20 +67,20 @@ def claim(*, rr_id: UUID) -> RemediationRequest | None:
 def take_due(*, limit: int = 500) -> list[UUID]:
     """Mark rows that are due and not on their way as enqueued; their ids, the longest waiting first.
 
-    A row whose message was lost (the broker or the worker died) is due again after `ENQUEUE_AGAIN`.
+    A row whose message was lost (the broker or the worker died) is due again after `ENQUEUE_AGAIN`. What is due is
+    written and read by PostgreSQL's clock alone, so that a host whose own clock is behind is not late with everything.
     """
-    now = timezone.now()
     due = (
         RemediationRequest.objects.filter(sync_state__in=[SyncState.PENDING, SyncState.FAILED])
-        .filter(next_attempt_at__lte=now)
-        .filter(Q(last_attempt_at__isnull=True) | Q(last_attempt_at__lte=now - APPLY_INTERVAL))
-        .filter(Q(enqueued_at__isnull=True) | Q(enqueued_at__lte=now - ENQUEUE_AGAIN))
+        .filter(next_attempt_at__lte=Now())
+        .filter(Q(last_attempt_at__isnull=True) | Q(last_attempt_at__lte=Now() - APPLY_INTERVAL))
+        .filter(Q(enqueued_at__isnull=True) | Q(enqueued_at__lte=Now() - ENQUEUE_AGAIN))
         .order_by("next_attempt_at")
         .values_list("id", flat=True)[:limit]
     )
     ids = list(due)
     if ids:
-        RemediationRequest.objects.filter(id__in=ids).update(enqueued_at=now)
+        RemediationRequest.objects.filter(id__in=ids).update(enqueued_at=Now())
     return ids
 
 
@@ -164,7 +165,7 @@ def record_failure(*, rr_id: UUID, attempts: int, error: str, retry_after: float
     """The cluster did not take it: the row says why and when the next attempt comes."""
     delay = CHAIN_REST if attempts % CHAIN_ATTEMPTS == 0 else backoff(attempts, retry_after)
     RemediationRequest.objects.filter(id=rr_id).update(
-        sync_state=SyncState.FAILED, last_error=error, next_attempt_at=timezone.now() + delay, enqueued_at=None
+        sync_state=SyncState.FAILED, last_error=error, next_attempt_at=Now() + delay, enqueued_at=None
     )
     if attempts == 1:
         _storm_event(rr_id, EventKind.SYNC_FAILED, f"Sync failed: {error}"[:500])
@@ -197,7 +198,7 @@ def move_to_namespace(*, rr_id: UUID, namespace: str, origin_namespace: str) -> 
         origin_namespace=origin_namespace,
         sync_state=SyncState.PENDING,
         desired_version=F("desired_version") + 1,
-        next_attempt_at=timezone.now() + APPLY_INTERVAL,
+        next_attempt_at=Now() + APPLY_INTERVAL,
         enqueued_at=None,
     )
 
@@ -247,7 +248,7 @@ def _make_due_again(rr_id: UUID) -> bool:
             desired_version=F("desired_version") + 1,
             sync_state=SyncState.PENDING,
             applied_hash="",
-            next_attempt_at=timezone.now(),
+            next_attempt_at=Now(),
             enqueued_at=None,
         )
     )

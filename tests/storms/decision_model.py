@@ -1,6 +1,7 @@
 """The storm decision in plain Python: what lua/decide.lua and lua/close.lua promise, without keys, TTLs or bytes.
 
-Times are microseconds; a group's time never goes back (by less than five minutes). `decide` returns (outcome, count, storm) per episode.
+Times are microseconds; a group's time never goes back (by less than five minutes). `decide` returns (outcome, count,
+storm) per episode.
 """
 
 from __future__ import annotations

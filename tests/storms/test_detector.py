@@ -268,9 +268,12 @@ def test_a_clock_that_is_set_back_opens_no_storm_before_its_members():
     assert opening.opened_us == first.answers[0].decided_us == START
     storm = opening.storm_id
     assert storm is not None
-    assert detector.close(
-        group_key="g", storm_id=storm, reason="operator", idle_us=0, last_us=START, now_us=START - 20 * SECOND
-    ).us == START
+    assert (
+        detector.close(
+            group_key="g", storm_id=storm, reason="operator", idle_us=0, last_us=START, now_us=START - 20 * SECOND
+        ).us
+        == START
+    )
 
 
 def test_a_store_whose_clock_is_behind_the_rows_opens_no_storm_before_its_members():

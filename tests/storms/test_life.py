@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
+import time_machine
 from django.core.cache import caches
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
@@ -384,6 +386,18 @@ def test_a_message_that_got_lost_is_sent_again(console):
     assert requests.take_due() == []
     RemediationRequest.objects.update(enqueued_at=timezone.now() - requests.ENQUEUE_AGAIN)
     assert requests.take_due() == [storm.id]
+
+
+def test_a_host_whose_clock_is_behind_is_not_late_with_what_is_due(console):
+    send(console, 10)
+    storm = Storm.objects.get()
+
+    with time_machine.travel(timezone.now() - timedelta(minutes=1)):
+        assert requests.take_due() == [storm.id]
+        requests.claim(rr_id=storm.id)
+        requests.record_failure(rr_id=storm.id, attempts=1, error="503 from the API server")
+
+    assert RemediationRequest.objects.get().next_attempt_at > timezone.now()
 
 
 def test_failures_back_off_and_a_rejection_waits_for_a_change(console):

@@ -289,6 +289,47 @@ def test_it_goes_on_after_the_connection_was_cut(
     assert "watch interrupted" in caplog.text
 
 
+def test_it_lists_again_after_an_outage_since_the_cluster_may_be_another(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]
+) -> None:
+    """Restored from a backup, or empty: its resourceVersions are below ours, and a watch from there says nothing."""
+
+    class Ahead(Mirror):
+        def _take_all(self, cluster: Cluster) -> str:
+            version = super()._take_all(cluster)
+            listed.append(version)
+            return "999999999" if len(listed) == 1 else version
+
+    listed: list[str] = []
+    with cuttable(kube) as (server, cut):
+        token = Path(kube.kubeconfig).read_text().split("token: ")[1].split()[0]
+        through = kubernetes_cluster(kube.token_kubeconfig("through-proxy", token, server))
+        mirror = Ahead(lambda: through)
+        thread = threading.Thread(target=run_mirror, args=(mirror,))
+        thread.start()
+        try:
+            wait_until(lambda: listed)
+            cut()
+            kube.set_status(row.namespace, row.name, "Processing")
+            wait_until(lambda: phase(row) == "Processing", 20)
+        finally:
+            mirror.stop()
+            thread.join(5)
+
+
+def test_it_notices_that_what_waits_for_another_sync_is_gone(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]
+) -> None:
+    """Else that sync would find nothing changed, and the resource would be missed for ever."""
+    RemediationRequest.objects.filter(id=row.id).update(sync_state="failed", desired_version=99)
+    kube.admin.delete(kube.path(row.namespace, row.name)).raise_for_status()
+    mirroring()
+    wait_until(lambda: not RemediationRequest.objects.get(id=row.id).applied_hash)
+    RemediationRequest.objects.filter(id=row.id).update(last_attempt_at=None)
+    sync(row.id)
+    assert kube.resource(row.namespace, row.name) is not None
+
+
 def test_it_goes_on_after_the_database_was_away(
     kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]
 ) -> None:
