@@ -78,6 +78,7 @@ def _apply(row: RemediationRequest, manifest: dict[str, object], digest: str) ->
         requests.record_applied(
             rr_id=row.id,
             version=row.desired_version,
+            apply_count=row.apply_count,
             manifest=manifest,
             manifest_hash=digest,
             cluster=cluster.label,

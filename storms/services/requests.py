@@ -35,7 +35,7 @@ update storms_remediationrequest r set last_attempt_at = now(), attempts = attem
 where id = %(id)s and sync_state <> 'skipped'
   and (sync_state <> 'collected' and collected_at is null or {ACTIVE})
   and (last_attempt_at is null or last_attempt_at <= now() - %(interval)s * interval '1 second')
-  and (kind = 'storm' or desired_version > applied_version)
+  and (kind = 'storm' or desired_version > applied_version or sync_state in ('pending', 'failed'))
   and (sync_state <> 'failed' or next_attempt_at <= now())
   and (sync_state <> 'rejected' or desired_version > rejected_version)
 """  # noqa: S608
@@ -108,6 +108,7 @@ def record_applied(
     *,
     rr_id: UUID,
     version: int,
+    apply_count: int,
     manifest: dict[str, Any],
     manifest_hash: str,
     cluster: str,
@@ -119,22 +120,28 @@ def record_applied(
 
     The operator's phase is not taken from the answer: the watch may have mirrored a newer one already. Only a new
     object (another uid) starts without one.
+
+    Args:
+        apply_count: the row's when it was claimed. If it rose since, two syncs overlapped (one was slow), and which
+            manifest the cluster took last is unknown: the row is synced once more.
     """
     first = RemediationRequest.objects.filter(id=rr_id, applied_at__isnull=True).exists()
-    now = timezone.now()
     RemediationRequest.objects.filter(id=rr_id).exclude(uid=uid).update(phase="", phase_message="", phase_at=None)
-    RemediationRequest.objects.filter(id=rr_id).update(
-        applied_at=now,
-        manifest=manifest,
-        applied_hash=manifest_hash,
-        apply_count=F("apply_count") + 1,
-        namespace=manifest["metadata"]["namespace"],
-        cluster=cluster,
-        uid=uid,
-        resource_version=resource_version,
-        generation=generation,
-        collected_at=None,
-    )
+    applied: dict[str, Any] = {
+        "applied_at": timezone.now(),
+        "manifest": manifest,
+        "applied_hash": manifest_hash,
+        "apply_count": F("apply_count") + 1,
+        "namespace": manifest["metadata"]["namespace"],
+        "cluster": cluster,
+        "uid": uid,
+        "resource_version": resource_version,
+        "generation": generation,
+        "collected_at": None,
+    }
+    if not RemediationRequest.objects.filter(id=rr_id, apply_count=apply_count).update(**applied):
+        unsure = applied | {"applied_hash": "", "desired_version": F("desired_version") + 1}
+        RemediationRequest.objects.filter(id=rr_id).update(**unsure)
     _settle_version(rr_id, version)
     if first:
         _storm_event(rr_id, EventKind.APPLIED, "RemediationRequest applied", once=EventKind.APPLIED)
@@ -151,8 +158,9 @@ def _settle_version(rr_id: UUID, version: int) -> None:
         cursor.execute(
             """
             update storms_remediationrequest set applied_version = greatest(applied_version, %(version)s),
-                sync_state = case when desired_version > %(version)s then 'pending' else 'applied' end,
-                next_attempt_at = case when desired_version > %(version)s
+                sync_state = case when desired_version > greatest(applied_version, %(version)s) then 'pending'
+                                  else 'applied' end,
+                next_attempt_at = case when desired_version > greatest(applied_version, %(version)s)
                     then last_attempt_at + %(interval)s * interval '1 second' end,
                 attempts = 0, last_error = '', enqueued_at = null
             where id = %(id)s
@@ -162,10 +170,17 @@ def _settle_version(rr_id: UUID, version: int) -> None:
 
 
 def record_failure(*, rr_id: UUID, attempts: int, error: str, retry_after: float | None = None) -> None:
-    """The cluster did not take it: the row says why and when the next attempt comes."""
+    """The cluster did not take it: the row says why and when the next attempt comes.
+
+    It may have taken it all the same (a call that timed out), so what it held before is no longer known.
+    """
     delay = CHAIN_REST if attempts % CHAIN_ATTEMPTS == 0 else backoff(attempts, retry_after)
     RemediationRequest.objects.filter(id=rr_id).update(
-        sync_state=SyncState.FAILED, last_error=error, next_attempt_at=Now() + delay, enqueued_at=None
+        sync_state=SyncState.FAILED,
+        last_error=error,
+        next_attempt_at=Now() + delay,
+        enqueued_at=None,
+        applied_hash="",
     )
     if attempts == 1:
         _storm_event(rr_id, EventKind.SYNC_FAILED, f"Sync failed: {error}"[:500])
@@ -180,7 +195,8 @@ def backoff(attempts: int, retry_after: float | None = None) -> timedelta:
 
 def record_rejection(*, rr_id: UUID, version: int, error: str) -> None:
     """The cluster says the manifest is wrong: the same one is not sent again, a changed one is."""
-    RemediationRequest.objects.filter(id=rr_id).update(
+    # Not where a newer one was taken meanwhile.
+    RemediationRequest.objects.filter(id=rr_id, applied_version__lte=version).update(
         sync_state=SyncState.REJECTED,
         rejected_version=version,
         last_error=error,

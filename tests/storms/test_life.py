@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -376,6 +377,60 @@ def test_a_request_is_claimed_at_most_once_a_second(console):
     assert requests.claim(rr_id=storm.id) is None
     RemediationRequest.objects.update(last_attempt_at=timezone.now() - requests.APPLY_INTERVAL)
     assert requests.claim(rr_id=storm.id) is not None
+
+
+def claimed_again(rr_id: UUID) -> RemediationRequest:
+    """Claimed a second after the last claim."""
+    RemediationRequest.objects.update(last_attempt_at=timezone.now() - requests.APPLY_INTERVAL)
+    row = requests.claim(rr_id=rr_id)
+    assert row is not None
+    return row
+
+
+def applied(row: RemediationRequest, digest: str) -> None:
+    """The cluster took a manifest of this claim."""
+    requests.record_applied(
+        rr_id=row.id,
+        version=row.desired_version,
+        apply_count=row.apply_count,
+        manifest={"metadata": {"namespace": "demo"}},
+        manifest_hash=digest,
+        cluster="test",
+        uid="1",
+        resource_version="1",
+        generation=1,
+    )
+
+
+def test_two_syncs_that_overlap_are_followed_by_a_third(console):
+    """One was slow: which of the two manifests the cluster took last, nobody can tell."""
+    send(console, 10)
+    storm_id = Storm.objects.get().id
+    slow = claimed_again(storm_id)
+    quick = claimed_again(storm_id)
+
+    applied(quick, "newer")
+    assert RemediationRequest.objects.get().sync_state == "applied"
+    applied(slow, "older")
+
+    row = RemediationRequest.objects.get()
+    assert (row.sync_state, row.applied_hash) == ("pending", "")
+    applied(claimed_again(storm_id), "newest")
+    row.refresh_from_db()
+    assert (row.sync_state, row.applied_hash) == ("applied", "newest")
+
+
+def test_a_sync_that_fails_late_is_repeated_although_another_was_taken(console, clock):
+    send(console, 1)
+    [alert_id] = release_due_alerts(now=clock.advance(10))
+    slow, quick = claimed_again(alert_id), claimed_again(alert_id)
+    applied(quick, "newer")
+
+    requests.record_failure(rr_id=slow.id, attempts=slow.attempts, error="timed out")
+
+    RemediationRequest.objects.update(next_attempt_at=timezone.now())
+    applied(claimed_again(alert_id), "newest")
+    assert RemediationRequest.objects.get().sync_state == "applied"
 
 
 def test_a_message_that_got_lost_is_sent_again(console):
