@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from stormconsole.accounts import views as accounts
 from stormconsole.health import healthz, readyz
 from stormconsole.theme import set_theme
 
@@ -16,6 +17,9 @@ urlpatterns = [
     path("api/v1/", include("ingestion.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("login/", accounts.Login.as_view(), name="login"),
+    path("logout/", accounts.Logout.as_view(), name="logout"),
+    path("password/", accounts.ChangePassword.as_view(), name="password"),
     path("theme/", set_theme, name="set-theme"),
     path("", include("storms.urls")),
 ]

@@ -3,7 +3,7 @@
 Policies are in `storms.policy_admin`, the rules in `storms.rules_admin`.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
@@ -438,7 +438,7 @@ class StormEventAdmin(ReadOnlyAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
-    """Made here and shown once. Who is no superuser sees, makes and deletes only their own."""
+    """Made here and shown once; whose, `_people` says."""
 
     list_display = ("name", "user", "created_at", "last_used_at")
     search_fields = ("name", "user__username")
@@ -447,19 +447,19 @@ class ApiTokenAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         queryset: QuerySet[ApiToken] = super().get_queryset(request)
-        return queryset if request.user.is_superuser else queryset.filter(user=cast("User", request.user))
+        return queryset.filter(user__in=_people(request))
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        if obj is not None:
-            return ("name", "user", "created_at", "last_used_at")
-        return ("name", "user") if request.user.is_superuser else ("name",)
+        return ("name", "user") if obj is None else ("name", "user", "created_at", "last_used_at")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return super().formfield_for_foreignkey(db_field, request, **kwargs | {"queryset": _people(request)})
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        owner = obj.user if request.user.is_superuser else cast("User", request.user)
-        row, token = create_api_token(user=owner, name=obj.name, actor=request.user.get_username())
+        row, token = create_api_token(user=obj.user, name=obj.name, actor=request.user.get_username())
         obj.pk, obj.user = row.pk, row.user
         request.new_token = token  # type: ignore[attr-defined]
 
@@ -478,6 +478,16 @@ class ApiTokenAdmin(ModelAdmin):
             token=request.new_token,  # type: ignore[attr-defined]
             usage=f'curl -H "Authorization: Bearer $TOKEN" {request.build_absolute_uri("/api/v1/storms/")}',
         )
+
+
+def _people(request: HttpRequest) -> QuerySet[User]:
+    """Whose tokens this person makes, sees and deletes: a token may do what its user may."""
+    users = User.objects.all()
+    if request.user.is_superuser:
+        return users
+    if request.user.has_perm("auth.change_user"):
+        return users.filter(is_superuser=False)
+    return users.filter(pk=request.user.pk)
 
 
 def show_token(model_admin: Any, request: HttpRequest, *, title: str, token: str, usage: str) -> HttpResponse:
@@ -505,6 +515,20 @@ class UserAdmin(AuditedAdmin, BaseUserAdmin, ModelAdmin):
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     audit_actions = ACCESS
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(super().has_change_permission(request, obj)) and self._is_within_reach(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and self._is_within_reach(request, obj)
+
+    def _is_within_reach(self, request: HttpRequest, obj: Model | None) -> bool:
+        """A superuser is edited by superusers: a password set by somebody else would hand over all there is."""
+        return bool(request.user.is_superuser) or not (isinstance(obj, User) and obj.is_superuser)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        fields = tuple(super().get_readonly_fields(request, obj))
+        return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         response: HttpResponse = super().user_change_password(request, id, form_url)

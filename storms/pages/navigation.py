@@ -6,6 +6,7 @@ from functools import cache
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, resolve, reverse
 
+from stormconsole.accounts.services import may_enter_admin
 from storms.pages.decorators import permission_of
 
 
@@ -32,7 +33,7 @@ def navigation(request: HttpRequest) -> list[Entry]:
         found = _page(name)
         if found and request.user.has_perm(found[1]):
             entries.append(Entry(title, found[0], key, _current(request.path, found[0])))
-    if request.user.is_staff:
+    if may_enter_admin(request.user):
         entries.append(Entry("Admin", reverse("admin:index"), "d"))
     entries.append(Entry("API", reverse("docs"), "i", _current(request.path, reverse("docs"))))
     return entries

@@ -54,13 +54,21 @@ def console(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Consol
             stack.show_logs()
 
 
+def log_in_as(page: Page, username: str, password: str) -> None:
+    """On the login page; returns on the page that it leads to."""
+    page.fill("#id_username", username)
+    page.fill("#id_password", password)
+    page.press("#id_password", "Enter")
+    page.locator("header nav").wait_for()
+
+
 @pytest.fixture
 def open_page(browser: Browser, console: Console) -> Iterator[Callable[..., Page]]:
     """`open_page("/", **context_options)`: a logged-in page that fails the test on any script error or alert box."""
     problems: list[str] = []
     contexts = []
 
-    def open_(path: str, *, log_in: bool = True, **options: Any) -> Page:
+    def open_(path: str, *, log_in: bool = True, user: tuple[str, str] = (USER, PASSWORD), **options: Any) -> Page:
         context = browser.new_context(base_url=console.stack.url, **options)
         contexts.append(context)
         page = context.new_page()
@@ -69,10 +77,7 @@ def open_page(browser: Browser, console: Console) -> Iterator[Callable[..., Page
         page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
         page.goto(path)
         if log_in:
-            page.fill("#id_username", USER)
-            page.fill("#id_password", PASSWORD)
-            page.press("#id_password", "Enter")
-            page.wait_for_selector("#main")
+            log_in_as(page, *user)
         return page
 
     yield open_

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import PASSWORD, Console
+from tests.browser.conftest import Console
 from tests.browser.test_now import LOW_CONTRAST, expect_live, field, row
 
 pytestmark = pytest.mark.slow
@@ -17,14 +17,6 @@ pytestmark = pytest.mark.slow
 OpenPage = Callable[..., Page]
 _namespaces = count(1)
 VIEWER = "viewer"
-MAKE_VIEWER = f"""
-from django.contrib.auth.models import Permission, User
-user, _ = User.objects.get_or_create(username="{VIEWER}")
-user.set_password("{PASSWORD}")
-user.is_staff = True
-user.save()
-user.user_permissions.set(Permission.objects.filter(codename__in=["view_storm", "view_alert"]))
-"""
 
 
 @pytest.fixture
@@ -112,9 +104,7 @@ def test_merge_and_split_without_javascript(open_page: OpenPage, console: Consol
     for name in (namespace, other):
         expect(field(row(watching, name), "alerts")).to_have_text("11")
 
-    # The admin's login page is hidden without JavaScript, so the session comes from another page.
-    session = watching.context.storage_state()
-    page = open_page("/", log_in=False, java_script_enabled=False, storage_state=session)
+    page = open_page("/", java_script_enabled=False)
     row(page, namespace).locator("a.group").click()
     page.locator("#alerts .act summary").first.click()
     page.locator("#alerts .act").first.get_by_role("button", name="Split it out").click()
@@ -134,11 +124,8 @@ def test_merge_and_split_without_javascript(open_page: OpenPage, console: Consol
 
 def test_who_may_only_look_has_no_buttons(open_page: OpenPage, console: Console, namespace: str) -> None:
     console.send(namespace, 10)
-    console.stack.manage("shell", "--verbosity", "0", "-c", MAKE_VIEWER)
-    page = open_page("/", log_in=False)
-    page.fill("#id_username", VIEWER)
-    page.fill("#id_password", PASSWORD)
-    page.press("#id_password", "Enter")
+    password = console.stack.manage("create_user", VIEWER, "--role", "viewer")
+    page = open_page("/", user=(VIEWER, password))
     row(page, namespace).locator("a.group").click()
     expect_live(page)
     expect(page.locator("#alerts tbody tr")).to_have_count(10)

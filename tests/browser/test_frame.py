@@ -112,8 +112,7 @@ def test_a_time_tells_the_moment_in_the_reader_s_zone(open_page: OpenPage, conso
 
 
 def test_colours_are_chosen_without_javascript_too(open_page: OpenPage) -> None:
-    session = open_page("/").context.storage_state()
-    page = open_page("/", log_in=False, java_script_enabled=False, storage_state=session, color_scheme="light")
+    page = open_page("/", java_script_enabled=False, color_scheme="light")
     light = page.locator("body").evaluate("e => getComputedStyle(e).backgroundColor")
     page.locator(".account summary").click()
     page.get_by_role("button", name="Dark").click()

@@ -37,7 +37,7 @@ def expect_live(page: Page) -> None:
 
 def test_a_login_leads_to_the_page(open_page: OpenPage) -> None:
     page = open_page("/", log_in=False)
-    expect(page).to_have_url(re.compile(r"/admin/login/\?next=/$"))
+    expect(page).to_have_url(re.compile(r"/login/\?next=/$"))
     page = open_page("/")
     expect(page).to_have_title(re.compile("Now · stormconsole$"))
     expect(page.locator(".banner")).to_contain_text("No Kubernetes cluster is configured.")

@@ -194,7 +194,7 @@ def test_who_may_only_look_has_no_buttons_and_is_refused(db: None) -> None:
     members = [make_alert(storm=storm) for _ in range(2)]
     for page in (f"/storms/{storm.id}/", f"/alerts/{members[0].id}/"):
         seen = viewer.get(page).content.decode()
-        assert seen.count("<form") == 1  # to log out
+        assert "<form" not in seen.split("<main")[1].split("</main>")[0]
     fields = {"assignee": "eve", "text": "x", "comment": "x", "into": str(other.id)}
     for path in [f"/storms/{storm.id}/{what}/" for what in STORM_ACTIONS] + [f"/alerts/{members[0].id}/split/"]:
         assert viewer.post(path, fields).status_code == 403
@@ -207,7 +207,7 @@ def test_who_may_only_look_has_no_buttons_and_is_refused(db: None) -> None:
 def test_who_is_not_logged_in_comes_back_to_the_page(db: None, client: Client, what: str) -> None:
     response = client.post(f"/storms/{UNKNOWN}/{what}/")
     assert response.status_code == 302
-    assert response["Location"] == f"/admin/login/?next=/storms/{UNKNOWN}/"
+    assert response["Location"] == f"/login/?next=/storms/{UNKNOWN}/"
 
 
 def test_without_a_csrf_token_nothing_is_done(db: None) -> None:

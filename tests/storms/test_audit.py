@@ -164,8 +164,8 @@ def test_logins_and_failed_ones_tell_the_address_and_never_the_password() -> Non
     person.save()
     client = Client(REMOTE_ADDR=ADDRESS)
     for password in ("hunter2", "correct horse"):
-        client.post(reverse("admin:login"), {"username": "ada", "password": password})
-    client.post(reverse("admin:logout"))
+        client.post(reverse("login"), {"username": "ada", "password": password})
+    client.post(reverse("logout"))
 
     assert [entry[:2] for entry in entries()] == [("ada", "login.failed"), ("ada", "login"), ("ada", "logout")]
     assert set(AuditEntry.objects.values_list("remote_addr", "via")) == {(ADDRESS, "web")}

@@ -40,7 +40,7 @@ def admin(client: Client) -> Client:
 def test_a_page_asks_for_a_login(path: str, client: Client) -> None:
     response = client.get(path)
     assert response.status_code == 302
-    assert response["Location"].startswith("/admin/login/?next=/")
+    assert response["Location"].startswith("/login/?next=/")
 
 
 @pytest.mark.parametrize("path", ["/", f"/storms/{UNKNOWN}/", f"/alerts/{UNKNOWN}/"])

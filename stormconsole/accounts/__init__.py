@@ -1,0 +1,1 @@
+"""Who may do what, and how one gets in: roles, logins, single sign-on."""

@@ -1,0 +1,73 @@
+"""Accounts and their roles: the only writers."""
+
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from django.apps import apps as installed_apps
+from django.contrib.auth.management import create_permissions
+from django.contrib.auth.models import AnonymousUser, Group, Permission, User
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Q
+
+from stormconsole.accounts import roles
+from storms.choices import AuditAction
+from storms.services import audit
+
+
+def grant_roles(*, using: str = "default") -> None:
+    """Make the four groups and give each exactly what its role may do. Safe to repeat."""
+    for app in roles.ADMINISTERED:
+        # Django makes them after `migrate`, app by app, perhaps later than this is called.
+        create_permissions(installed_apps.get_app_config(app), verbosity=0, using=using)
+    for role in roles.ROLES:
+        group, _ = Group.objects.using(using).get_or_create(name=role)
+        group.permissions.set(Permission.objects.using(using).filter(_permissions_of(role)))
+
+
+def _permissions_of(role: str) -> Q:
+    if role == roles.ADMINISTRATOR:
+        return Q(content_type__app_label__in=roles.ADMINISTERED)
+    pairs = (name.split(".") for name in roles.granted(role))
+    return Q(*(Q(content_type__app_label=app, codename=codename) for app, codename in pairs), _connector=Q.OR)
+
+
+@transaction.atomic
+def create_user(*, username: str, role: str, email: str = "", password: str | None = None, actor: str = "") -> str:
+    """A new account in one role; returns its password, which is made up unless given.
+
+    Raises: ValidationError, the name or the password will not do, or the name is taken.
+    """
+    password = password or secrets.token_urlsafe(12)
+    user = User(username=User.normalize_username(username), email=User.objects.normalize_email(email))
+    validate_password(password, user)
+    user.set_password(password)
+    user.full_clean()
+    user.save()
+    set_roles(user=user, names=[role])
+    audit.record(action=AuditAction.ACCESS_CREATED, actor=actor, target=user, after={"groups": [role]})
+    return password
+
+
+def set_roles(*, user: User, names: Iterable[str]) -> None:
+    """Of the four groups the user is in these from now on; other groups stay. Raises: ValidationError, no such role."""
+    wanted = set(names)
+    groups = {group.name: group for group in Group.objects.filter(name__in=roles.ROLES)}
+    if unknown := wanted - set(groups):
+        raise ValidationError(f"There is no role {', '.join(sorted(unknown))}: choose from {', '.join(roles.ROLES)}.")
+    user.groups.remove(*(group for name, group in groups.items() if name not in wanted))
+    user.groups.add(*(groups[name] for name in wanted))
+
+
+def may_enter_admin(user: User | AnonymousUser) -> bool:
+    """Staff, and who may add, change or delete anything: who may only look has the console's pages."""
+    if not user.is_active:
+        return False
+    return user.is_staff or any(".view_" not in permission for permission in user.get_all_permissions())
+
+
+def after_migrate(using: str, **_: Any) -> None:
+    """Receives `post_migrate`."""
+    grant_roles(using=using)
