@@ -3,13 +3,15 @@
 from django.urls import path
 
 from storms import actions
-from storms.pages import alert, breakdown, course, now, storm
+from storms.pages import alert, breakdown, course, members, now, storm
 
 urlpatterns = [
     path("", now.now, name="now"),
     path("storms/<uuid:storm_id>/", storm.storm, name="storm"),
     path("storms/<uuid:storm_id>/course.json", course.course, name="storm-course"),
     path("storms/<uuid:storm_id>/breakdown/", breakdown.breakdown, name="storm-breakdown"),
+    path("storms/<uuid:storm_id>/alerts/", members.alerts, name="storm-alerts"),
+    path("storms/<uuid:storm_id>/resources/", members.resources, name="storm-resources"),
     path("storms/<uuid:storm_id>/acknowledge/", actions.acknowledge, name="acknowledge-storm"),
     path("storms/<uuid:storm_id>/assign/", actions.assign, name="assign-storm"),
     path("storms/<uuid:storm_id>/note/", actions.note, name="note-storm"),

@@ -1,3 +1,4 @@
+/* global htmx */
 // One storm's page: when the storm changes, its parts are fetched again, rendered and escaped by the server.
 
 import { LiveSocket } from "./socket.js";
@@ -52,6 +53,7 @@ function replace(fresh) {
     keepTyped(part, successor);
     markRisen(part, successor);
     part.replaceWith(document.adoptNode(successor));
+    htmx.process(document.getElementById(successor.id));
   }
   shown = Number(document.querySelector("[data-storm]").dataset.version);
   refreshTimes();

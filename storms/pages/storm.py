@@ -15,10 +15,10 @@ from storms.choices import StormState
 from storms.course import course_of, table
 from storms.models import Alert, RemediationRequest, Storm
 from storms.pages.decorators import console_page
+from storms.pages.members import alerts_context
 from storms.services import operators
 from storms.timeline import BY, timeline_of
 
-ALERTS_SHOWN = 50
 SPLIT_SHOWN = 50
 CHOICES_SHOWN = 200
 """Most storms to merge into, most people to assign to."""
@@ -35,13 +35,14 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
         "course": table(course_of(row, timezone.now())),
         "timeline": timeline_of(row, by=request.GET.get("by", ""), before=_number(request.GET.get("before", ""))),
         "timeline_by": BY,
-        "alerts": _latest(row.alerts.all(), ALERTS_SHOWN) if sees_alerts else [],
         "split_alerts": _latest(row.split_alerts.all(), SPLIT_SHOWN) if sees_alerts else [],
         "resource": resource,
         "absorbed": resource.supersedes.count() if resource else 0,
         "next_storms": row.continued_by.all(),
         "merged_storms": row.merged.order_by("closed_at"),
     }
+    if sees_alerts:
+        context |= alerts_context(request, row, part=True)
     if request.user.has_perm(OPERATE):
         context |= _choices(row)
     return render(request, "console/storm.html", context)
