@@ -1,6 +1,5 @@
 """The admin of ingestion: receivers are made here, the ledger is to be read."""
 
-import json
 from typing import Any
 
 from django import forms
@@ -11,11 +10,12 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from ingestion.models import DeadLetter, Delivery, Receiver, ReceiverKind
+from ingestion.dead_letter_admin import DeadLetterAdmin, DeadLetterInline
+from ingestion.models import Delivery, Receiver, ReceiverKind
 from ingestion.services import create_receiver, delete_receiver, edit_receiver, rotate_token
 from ingestion.silence_admin import SilenceAdmin
 from storms.admin import show_token
-from storms.admin_base import ReadOnlyAdmin, ReadOnlyInline, href, link, pretty
+from storms.admin_base import ReadOnlyAdmin, href, link
 
 __all__ = ["DeadLetterAdmin", "DeliveryAdmin", "ReceiverAdmin", "SilenceAdmin"]
 
@@ -153,13 +153,6 @@ class ReceiverAdmin(ModelAdmin):
         return show_token(self, request, title=f"Token of receiver “{receiver.name}”", token=token, usage=usage)
 
 
-class DeadLetterInline(ReadOnlyInline):
-    model = DeadLetter
-    fields = ("index", "pointer", "error", "raw")
-    readonly_fields = fields
-    per_page = 20
-
-
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
     list_display = (
@@ -205,29 +198,3 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @display(description="Alerts that it brought first")
     def alerts(self, delivery: Delivery) -> str:
         return href(f"{reverse('admin:storms_alert_changelist')}?delivery_id={delivery.pk}", "In the list of alerts")
-
-
-@admin.register(DeadLetter)
-class DeadLetterAdmin(ReadOnlyAdmin):
-    list_display = ("received_at", "shown_receiver", "index", "pointer", "error", "shown_delivery")
-    list_filter = (("receiver", admin.RelatedOnlyFieldListFilter),)
-    search_fields = ("error", "pointer", "raw")
-    date_hierarchy = "received_at"
-    list_select_related = ("receiver", "delivery")
-    fields = (("received_at", "shown_receiver"), ("shown_delivery", "index"), "pointer", "error", "shown_raw")
-    readonly_fields = ("shown_receiver", "shown_delivery", "shown_raw")
-
-    @display(description="Receiver")
-    def shown_receiver(self, letter: DeadLetter) -> str:
-        return link(letter.receiver)
-
-    @display(description="Delivery")
-    def shown_delivery(self, letter: DeadLetter) -> str:
-        return link(letter.delivery)
-
-    @display(description="As received")
-    def shown_raw(self, letter: DeadLetter) -> str:
-        try:
-            return pretty(json.loads(letter.raw))
-        except ValueError:
-            return letter.raw

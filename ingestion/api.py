@@ -1,4 +1,4 @@
-"""The read API of the ledger: deliveries, dead letters, and the console's state in numbers."""
+"""The read API of the ledger: deliveries, silences, and the console's state in numbers."""
 
 from typing import Any
 
@@ -13,8 +13,9 @@ from rest_framework.views import APIView
 
 import stormconsole
 from ingestion import filters, serializers
+from ingestion.dead_letter_api import DeadLetterViewSet
 from ingestion.ledger import totals
-from ingestion.models import DeadLetter, Delivery, Silence
+from ingestion.models import Delivery, Silence
 from ingestion.silence_services import expire_silence
 from storms.api import ReadOnlyViewSet
 from storms.choices import StormState
@@ -30,16 +31,6 @@ class DeliveryViewSet(ReadOnlyViewSet):
     queryset = Delivery.objects.select_related("receiver")
     serializer_class = serializers.DeliverySerializer
     filterset_class = filters.DeliveryFilter
-    ordering = ("-received_at",)
-    ordering_fields = ("received_at",)
-
-
-class DeadLetterViewSet(ReadOnlyViewSet):
-    """Alerts that were set aside, each with its error."""
-
-    queryset = DeadLetter.objects.select_related("receiver")
-    serializer_class = serializers.DeadLetterSerializer
-    filterset_class = filters.DeadLetterFilter
     ordering = ("-received_at",)
     ordering_fields = ("received_at",)
 

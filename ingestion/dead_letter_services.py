@@ -32,6 +32,17 @@ BATCH = 100
 LOCK = 0x4C455454  # "LETT"
 
 
+_OVERFLOWS = """
+select r.name, o.not_kept, o.last
+from ingestion_receiver r cross join lateral (
+    select sum(not_kept) as not_kept, max(received_at) as last from (
+        select d.not_kept, d.received_at from ingestion_delivery d
+        where d.receiver_id = r.id and d.not_kept > 0 order by d.received_at desc limit 1000) d
+) o
+where o.last is not null order by o.last desc
+"""
+
+
 class LetterError(Exception):
     """It cannot be done as things stand; the message is for a person."""
 
@@ -280,7 +291,7 @@ def waiting(letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """A receiver some of whose set-aside alerts were not kept; `last` is when that happened last."""
+    """A receiver some of whose set-aside alerts were not kept: at least so many, the last ones then."""
 
     receiver: str
     not_kept: int
@@ -288,13 +299,7 @@ class Overflow:
 
 
 def overflows() -> list[Overflow]:
-    """Receivers that had MAX_DEAD_LETTERS waiting when more came, as far as the deliveries are kept."""
+    """Receivers that had MAX_DEAD_LETTERS waiting when more came, by their last thousand such deliveries."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            select coalesce(r.name, ''), sum(d.not_kept), max(d.received_at)
-            from ingestion_delivery d left join ingestion_receiver r on r.id = d.receiver_id
-            where d.not_kept > 0 group by 1 order by 3 desc limit 20
-            """
-        )
+        cursor.execute(_OVERFLOWS)
         return [Overflow(*row) for row in cursor.fetchall()]

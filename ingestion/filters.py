@@ -6,7 +6,7 @@ import django_filters
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from ingestion.models import DeadLetter, Delivery, Silence
+from ingestion.models import DeadLetter, Delivery, LetterState, Reason, Silence
 from ingestion.silences import in_state
 from storms.choices import Outcome
 from storms.filters import after, before
@@ -30,6 +30,9 @@ class DeliveryFilter(django_filters.FilterSet):
 class DeadLetterFilter(django_filters.FilterSet):
     receiver = django_filters.CharFilter(field_name="receiver__name", help_text="The receiver's name.")
     delivery = django_filters.UUIDFilter(field_name="delivery_id", help_text="The delivery's id.")
+    state = django_filters.MultipleChoiceFilter(choices=LetterState.choices, help_text="Repeat it for any of several.")
+    reason = django_filters.MultipleChoiceFilter(choices=Reason.choices, help_text="Repeat it for any of several.")
+    error = django_filters.CharFilter(lookup_expr="icontains", help_text="A part of the error.")
     received_after, received_before = after("received_at"), before("received_at")
 
     class Meta:

@@ -182,7 +182,7 @@ class DeadLetter(models.Model):
         indexes = [
             models.Index(fields=["-received_at", "-id"]),
             models.Index(fields=["state", "-id"], name="letter_state"),
-            models.Index(fields=["receiver"], condition=models.Q(state="waiting"), name="letter_waiting"),
+            models.Index(fields=["receiver", "reason"], condition=models.Q(state="waiting"), name="letter_waiting"),
             models.Index(fields=["queued_at"], condition=models.Q(queued_at__isnull=False), name="letter_queued"),
         ]
 

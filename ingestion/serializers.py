@@ -7,6 +7,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from ingestion.dead_letter_services import MAX_COMMENT
 from ingestion.models import DeadLetter, Delivery, Silence
 from ingestion.silence_services import Preview, create_silence, preview_silence
 from ingestion.silences import compile_silence, state_of, weekly_window
@@ -48,8 +49,40 @@ class DeadLetterSerializer(serializers.ModelSerializer[DeadLetter]):
 
     class Meta:
         model = DeadLetter
-        fields = ["id", "delivery", "receiver", "received_at", "index", "pointer", "error", "raw"]
+        fields = [
+            "id",
+            "delivery",
+            "receiver",
+            "received_at",
+            "index",
+            "pointer",
+            "reason",
+            "error",
+            "raw",
+            "truncated",
+            "state",
+            "attempts",
+            "queued_at",
+            "handled_at",
+            "handled_by",
+            "comment",
+            "outcome",
+            "replayed_as",
+            "alert_id",
+        ]
         read_only_fields = fields
+
+
+class DiscardSerializer(serializers.Serializer[Any]):
+    comment = serializers.CharField(max_length=MAX_COMMENT, help_text="Why; it stays with the letter.")
+
+
+class QueuedSerializer(serializers.Serializer[Any]):
+    queued = serializers.IntegerField(help_text="Letters that a worker is going to replay.")
+
+
+class DiscardedSerializer(serializers.Serializer[Any]):
+    discarded = serializers.IntegerField()
 
 
 class SilenceSerializer(serializers.ModelSerializer[Silence]):

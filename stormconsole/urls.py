@@ -21,5 +21,6 @@ urlpatterns = [
     path("logout/", accounts.Logout.as_view(), name="logout"),
     path("password/", accounts.ChangePassword.as_view(), name="password"),
     path("theme/", set_theme, name="set-theme"),
+    path("", include("ingestion.page_urls")),
     path("", include("storms.urls")),
 ]

@@ -38,7 +38,7 @@ class SystemWritten:
 class ReadOnlyAdmin(SystemWritten, ModelAdmin):
     """A list that never counts its rows, there may be millions, and a page of read-only fields."""
 
-    actions = None
+    actions: Any = None
     paginator = InfinitePaginator
     show_full_result_count = False
     list_per_page = 50

@@ -1,0 +1,13 @@
+"""The pages of this package."""
+
+from django.urls import path
+
+from ingestion import dead_letter_pages
+
+urlpatterns = [
+    path("system/dead-letters/", dead_letter_pages.dead_letters, name="dead-letters"),
+    path("system/dead-letters/replay/", dead_letter_pages.replay_all, name="replay-dead-letters"),
+    path("system/dead-letters/discard/", dead_letter_pages.discard_all, name="discard-dead-letters"),
+    path("system/dead-letters/<int:letter_id>/replay/", dead_letter_pages.replay, name="replay-dead-letter"),
+    path("system/dead-letters/<int:letter_id>/discard/", dead_letter_pages.discard, name="discard-dead-letter"),
+]
