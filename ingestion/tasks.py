@@ -5,8 +5,8 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion import dead_letter_services, retention
-from storms.queue import PRUNE, REPLAY_LETTERS, enqueue_replays
+from ingestion import daily, dead_letter_services, retention
+from storms.queue import COUNT, PRUNE, REPLAY_LETTERS, enqueue_replays
 
 logger = logging.getLogger(__name__)
 
@@ -32,3 +32,9 @@ def replay_dead_letters() -> None:
             enqueue_replays()
     except dead_letter_services.ReplayingElsewhere:
         logger.info("another process is replaying dead letters")
+
+
+@shared_task(name=COUNT)
+def count() -> None:
+    """Bring the sums of the pages up to date. Repeating it changes nothing."""
+    daily.roll_up(now=timezone.now())

@@ -458,6 +458,44 @@ class LabelBaseline(models.Model):
         return f"{self.sampled} alerts since {self.since:%Y-%m-%d %H:%M}"
 
 
+class DayTotals(models.Model):
+    """What came in and what was made on one day, in UTC; `ingestion.daily` adds it up again while the day is young."""
+
+    day = models.DateField(primary_key=True)
+    deliveries = models.PositiveBigIntegerField(default=0)
+    refused = models.PositiveBigIntegerField(default=0, help_text="Deliveries that were answered with an error.")
+    received = models.PositiveBigIntegerField(default=0, help_text="Alerts in deliveries, re-sends among them.")
+    outcomes = models.JSONField(default=dict, help_text="{outcome: number of alerts}")
+    resources = models.PositiveBigIntegerField(default=0, help_text="RemediationRequests made.")
+    counted_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-day"]
+
+    def __str__(self) -> str:
+        return str(self.day)
+
+
+class NearMiss(models.Model):
+    """A group that came close to its policy's threshold on a day, in UTC, and was no storm."""
+
+    day = models.DateField()
+    policy = models.ForeignKey(StormPolicy, on_delete=models.CASCADE, related_name="near_misses")
+    group_key = models.CharField(max_length=64)
+    group_labels = models.JSONField(default=dict)
+    peak = models.PositiveIntegerField(help_text="The most episodes that were in the window at once.")
+    threshold = models.PositiveIntegerField()
+    peaked_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-day", "-peak"]
+        constraints = [models.UniqueConstraint(fields=["policy", "day", "group_key"], name="one_near_miss_a_day")]
+        indexes = [models.Index(fields=["day"], name="near_miss_day")]
+
+    def __str__(self) -> str:
+        return f"{self.peak} of {self.threshold} on {self.day}"
+
+
 class LocalResource(models.Model):
     """The local cluster's table: what a Kubernetes API would hold, when none is configured."""
 

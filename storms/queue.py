@@ -17,6 +17,7 @@ COLLECT = "storms.collect_remediation_request"
 PRUNE = "ingestion.prune"
 MEASURE_LABELS = "storms.measure_labels"
 REPLAY_LETTERS = "ingestion.replay_dead_letters"
+COUNT = "ingestion.count"
 CHUNK = 8
 
 
@@ -33,6 +34,11 @@ def enqueue_collection(ids: Sequence[UUID]) -> None:
 def enqueue_pruning() -> None:
     """Ask the workers to delete some of what is past its retention."""
     _send(PRUNE, [[]])
+
+
+def enqueue_counting() -> None:
+    """Ask the workers to bring the sums up to date that pages show instead of adding up a million rows."""
+    _send(COUNT, [[]])
 
 
 def enqueue_replays() -> None:

@@ -3,10 +3,13 @@
 from django.urls import path
 
 from storms import actions
-from storms.pages import alert, breakdown, course, members, now, storm
+from storms.pages import alert, breakdown, course, history, members, now, storm
 
 urlpatterns = [
     path("", now.now, name="now"),
+    path("history/", history.history_page, name="history"),
+    path("history/export.csv", history.history_csv, name="history-csv"),
+    path("history/export.json", history.history_json, name="history-json"),
     path("storms/<uuid:storm_id>/", storm.storm, name="storm"),
     path("storms/<uuid:storm_id>/course.json", course.course, name="storm-course"),
     path("storms/<uuid:storm_id>/breakdown/", breakdown.breakdown, name="storm-breakdown"),

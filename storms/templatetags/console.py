@@ -1,6 +1,7 @@
 """Template helpers of the console's pages; `static/console/time.js` speaks the same words."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
 from typing import Any
 
 import yaml
@@ -10,7 +11,9 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from storms import hostile
+from storms import heatmap, hostile
+from storms.heatmap import Cell
+from storms.models import Storm
 
 register = template.Library()
 
@@ -111,3 +114,55 @@ def who(storm: dict[str, Any]) -> str:
     if storm["acknowledged_by"]:
         return f"acknowledged by {storm['acknowledged_by']}"
     return "" if storm["state"] == "closed" else "nobody has it yet"
+
+
+@register.filter
+def lasted(storm: Storm) -> str:
+    """How long a closed storm was open."""
+    return span((storm.closed_at - storm.opened_at).total_seconds()) if storm.closed_at else ""
+
+
+@register.filter
+def lasting(seconds: float | None) -> str:
+    return "-" if seconds is None else span(seconds)
+
+
+@register.filter
+def figure(value: float | None) -> str:
+    """With one decimal where it has one: `12`, `28.7`; `-` for None."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 1000 else f"{value:,.1f}"
+
+
+@register.filter
+def first_value(labels: dict[str, str]) -> str:
+    """The value that tells a group from the others, for a search."""
+    return next((value for value in labels.values() if value), "")
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+@register.filter
+def item(mapping: Mapping[str, Any], key: str) -> Any:
+    return mapping.get(key, "")
+
+
+@register.simple_tag
+def day_cell(cell: Cell, days_url: str, chosen: date | None) -> SafeString:
+    """A day of the heat map: a square, and if it had storms a link to them. There are hundreds of them on a page."""
+    inside = SafeString(" data-inside") if cell.is_inside else ""
+    square = format_html(
+        '<rect class="day" data-level="{}"{} x="{}" y="{}" width="{}" height="{}" rx="3"><title>{}</title></rect>',
+        *(cell.level, inside, cell.x, cell.y, heatmap.SIZE, heatmap.SIZE, cell.words),
+    )
+    if not cell.figures.storms:
+        return square
+    return format_html(
+        '<a href="{}{}#storms" data-day="{}" data-x="{}" data-y="{}" aria-label="{}"{}>{}</a>',
+        *(days_url, cell.iso, cell.iso, cell.x, cell.y, cell.words),
+        *(SafeString(' aria-current="true"') if cell.day == chosen else "", square),
+    )

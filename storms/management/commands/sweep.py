@@ -14,12 +14,13 @@ from django.utils import timezone
 from ingestion.dead_letter_services import any_queued
 from ingestion.heartbeat import CHECK_SECONDS, check_heartbeats
 from stormconsole.health import start_heartbeat
-from storms.queue import enqueue_pruning, enqueue_replays
+from storms.queue import enqueue_counting, enqueue_pruning, enqueue_replays
 from storms.sweep import HOUSEKEEPING_SECONDS, TICK_SECONDS, housekeep, sweep_once, try_lock
 
 logger = logging.getLogger("storms.sweep")
 
 PRUNING_SECONDS = 3600.0
+COUNTING_SECONDS = 30.0
 
 
 class Command(BaseCommand):
@@ -43,7 +44,7 @@ class Command(BaseCommand):
     def _run(self, stop: threading.Event) -> None:
         leading = False
         started = timezone.now()
-        next_check = next_housekeeping = next_pruning = time.monotonic()
+        next_check = next_housekeeping = next_pruning = next_counting = time.monotonic()
         while not stop.wait(TICK_SECONDS):
             try:
                 if not leading:
@@ -63,6 +64,9 @@ class Command(BaseCommand):
                 if time.monotonic() >= next_pruning:
                     next_pruning = time.monotonic() + PRUNING_SECONDS
                     enqueue_pruning()
+                if time.monotonic() >= next_counting:
+                    next_counting = time.monotonic() + COUNTING_SECONDS
+                    enqueue_counting()
             except Error as error:
                 # The lock went with the connection.
                 leading = False

@@ -1,0 +1,214 @@
+"""What a period's storms add up to (pure). `docs/history.md` has every definition in words.
+
+A storm that was merged into another has no alerts any more: it is left out of counts, sizes and times; the resources
+made for it are not, since they were made.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+MERGED = "merged"
+BARELY = 1.2
+"""A storm that ended with at most so many times its threshold barely was one."""
+NEAR = 0.8
+"""A group that reached so much of its threshold, and no storm, was a near miss."""
+TOP = 10
+
+
+@dataclass(frozen=True, slots=True)
+class StormFigures:
+    """A storm as the statistics need it.
+
+    resources: made for its alerts, its own among them. seconds_to_quiet: from its opening to its close, None while it
+    is open. seconds_to_acknowledge: None if nobody did.
+    """
+
+    policy: str
+    group_key: str
+    state: str
+    close_reason: str
+    severity: str
+    seconds_to_quiet: float | None
+    seconds_to_acknowledge: float | None
+    alerts: int
+    threshold: int
+    resources: int
+
+    @property
+    def is_merged(self) -> bool:
+        return self.close_reason == MERGED
+
+    @property
+    def saved(self) -> int:
+        """Every alert would have been a resource: those that were not made."""
+        return self.alerts - self.resources
+
+    @property
+    def is_barely(self) -> bool:
+        """It is over and hardly was one: the threshold may be too low."""
+        return self.state == "closed" and not self.is_merged and self.alerts <= barely_size(self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of some storms; None where there is nothing to take a figure of. Times in seconds."""
+
+    storms: int = 0
+    merged: int = 0
+    still_open: int = 0
+    alerts: int = 0
+    mean_size: float | None = None
+    median_size: float | None = None
+    largest: int = 0
+    quiet_median: float | None = None
+    quiet_p90: float | None = None
+    acknowledged: int = 0
+    acknowledge_median: float | None = None
+    acknowledge_p90: float | None = None
+    barely: int = 0
+    resources: int = 0
+    saved: int = 0
+    severities: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def acknowledged_share(self) -> float | None:
+        return self.acknowledged / self.storms if self.storms else None
+
+    @property
+    def barely_share(self) -> float | None:
+        return self.barely / self.storms if self.storms else None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One of the most frequent: storms and alerts in the period, and storms in the one before."""
+
+    key: str
+    storms: int
+    alerts: int
+    storms_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What came in and what was made, from the daily roll-up. episodes: new alerts that were counted or held."""
+
+    episodes: int = 0
+    resources: int = 0
+    received: int = 0
+    deliveries: int = 0
+    days: int = 0
+
+    @property
+    def noise_reduction(self) -> float | None:
+        """The share of alerts that got no resource of their own, 0 to 1."""
+        return max(1 - self.resources / self.episodes, 0.0) if self.episodes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From one period to the next. share: of the figure before, None where that was 0. verdict: better, worse or ''."""
+
+    by: float
+    share: float | None
+    verdict: str
+
+
+def barely_size(threshold: int) -> int:
+    """The largest storm that barely is one: a fifth above the threshold, one alert at least."""
+    return max(math.floor(threshold * BARELY + 1e-9), threshold + 1)
+
+
+def is_near(peak: int, threshold: int) -> bool:
+    """Whether a group came close to a storm without being one."""
+    return peak < threshold and peak >= threshold * NEAR - 1e-9
+
+
+def summarise(storms: Iterable[StormFigures]) -> Summary:
+    every = list(storms)
+    counted = [storm for storm in every if not storm.is_merged]
+    sizes = [storm.alerts for storm in counted]
+    quiet = _known(storm.seconds_to_quiet for storm in counted)
+    acknowledged = _known(storm.seconds_to_acknowledge for storm in counted)
+    return Summary(
+        storms=len(counted),
+        merged=len(every) - len(counted),
+        still_open=sum(storm.state == "open" for storm in counted),
+        alerts=sum(sizes),
+        mean_size=statistics.fmean(sizes) if sizes else None,
+        median_size=median(sizes),
+        largest=max(sizes, default=0),
+        quiet_median=median(quiet),
+        quiet_p90=percentile(quiet, 0.9),
+        acknowledged=len(acknowledged),
+        acknowledge_median=median(acknowledged),
+        acknowledge_p90=percentile(acknowledged, 0.9),
+        barely=sum(storm.is_barely for storm in counted),
+        resources=sum(storm.resources for storm in every),
+        saved=sum(storm.saved for storm in every),
+        severities=dict(Counter(storm.severity for storm in counted)),
+    )
+
+
+def by_policy(storms: Iterable[StormFigures]) -> list[tuple[str, Summary]]:
+    """(policy's name, its figures), the most storms first."""
+    groups: dict[str, list[StormFigures]] = defaultdict(list)
+    for storm in storms:
+        groups[storm.policy].append(storm)
+    summaries = [(name, summarise(members)) for name, members in groups.items()]
+    return sorted(summaries, key=lambda item: (-item[1].storms, -item[1].alerts, item[0]))
+
+
+def top_groups(now: Iterable[StormFigures], before: Iterable[StormFigures], limit: int = TOP) -> list[Ranked]:
+    """The groups with the most storms, then the most alerts."""
+    return _top(now, before, lambda storm: storm.group_key, limit)
+
+
+def _top(
+    now: Iterable[StormFigures], before: Iterable[StormFigures], key: Callable[[StormFigures], str], limit: int
+) -> list[Ranked]:
+    storms: Counter[str] = Counter()
+    alerts: Counter[str] = Counter()
+    for storm in now:
+        if not storm.is_merged:
+            storms[key(storm)] += 1
+            alerts[key(storm)] += storm.alerts
+    earlier = Counter(key(storm) for storm in before if not storm.is_merged)
+    names = sorted(storms, key=lambda name: (-storms[name], -alerts[name], name))[:limit]
+    return [Ranked(name, storms[name], alerts[name], earlier[name]) for name in names]
+
+
+def median(values: Sequence[float]) -> float | None:
+    return float(statistics.median(values)) if values else None
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least `share` of the values do not exceed (nearest rank)."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return float(ordered[max(math.ceil(share * len(ordered) - 1e-9), 1) - 1])
+
+
+def change(now: float | None, before: float | None, *, up_is: str = "") -> Change | None:
+    """From `before` to `now`; None where either is unknown.
+
+    Args:
+        up_is: what more of it means, "better" or "worse"; "" where it means nothing by itself.
+    """
+    if now is None or before is None:
+        return None
+    by = now - before
+    verdict = ""
+    if by and up_is:
+        verdict = up_is if by > 0 else {"better": "worse", "worse": "better"}[up_is]
+    return Change(by, by / before if before else None, verdict)
+
+
+def _known(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
