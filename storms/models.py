@@ -328,7 +328,9 @@ class Alert(models.Model):
             models.Index(fields=["-received_at", "-id"]),
             models.Index(fields=["storm", "changed_xid"], condition=models.Q(storm__isnull=False), name="alert_storm"),
             models.Index(
-                fields=["storm", "-received_at", "-id"], condition=models.Q(storm__isnull=False), name="alert_latest"
+                fields=["storm", "-received_at", "-id"],
+                condition=models.Q(storm__isnull=False),
+                name="alert_storm_latest",
             ),
             models.Index(fields=["split_from"], condition=models.Q(split_from__isnull=False), name="alert_split"),
             models.Index(fields=["release_at"], condition=models.Q(disposition="held"), name="alert_held"),
