@@ -42,6 +42,14 @@ def names(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
+def pairs(name: str) -> list[tuple[str, str]]:
+    """A comma-separated list of `left=right`; the last `=` divides."""
+    found = [tuple(part.strip() for part in item.rpartition("=")[::2]) for item in names(name)]
+    if any(not left or not right for left, right in found):
+        raise ImproperlyConfigured(f"{name}: expected left=right, separated by commas")
+    return [(left, right) for left, right in found]
+
+
 def choice(name: str, default: str, allowed: set[str]) -> str:
     value = text(name, default)
     if value not in allowed:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -40,6 +41,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "channels",
     "axes",
+    "csp",
     "stormconsole.apps.StormconsoleConfig",
     "storms.apps.StormsConfig",
     "ingestion.apps.IngestionConfig",
@@ -49,6 +51,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "stormconsole.caller.CallerMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -194,6 +197,23 @@ LOGIN_REDIRECT_URL = "now"
 LOGOUT_REDIRECT_URL = "login"
 APPEND_SLASH = True
 
+# What a page may load and do: its own files, nothing inline, nothing evaluated, no other host, no frame around it.
+# The admin needs a little more (admin_site.py). What is no page goes without, which the webhooks' speed likes.
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/api/v1/"],
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],  # WebSockets of the same host too
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+
 # --- Logins. After too many failures of an account from an address the two have to wait (accounts/throttle.py).
 LOGIN_FAILURES = env.integer("LOGIN_FAILURES", 5, minimum=1, maximum=1000)
 LOGIN_LOCKOUT_MINUTES = env.integer("LOGIN_LOCKOUT_MINUTES", 15, minimum=1, maximum=10080)
@@ -210,6 +230,23 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True  # the audit has every login
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+
+# --- Single sign-on by OpenID Connect, where an issuer is named (docs/single-sign-on.md). Half of it is a failed check.
+OIDC_ISSUER = env.text("OIDC_ISSUER").rstrip("/")
+OIDC_RP_CLIENT_ID = env.text("OIDC_CLIENT_ID")
+OIDC_RP_CLIENT_SECRET = env.secret("OIDC_CLIENT_SECRET")
+OIDC_RP_SIGN_ALGO = env.choice("OIDC_SIGN_ALGORITHM", "RS256", {"RS256", "RS384", "RS512", "ES256", "ES384"})
+OIDC_RP_SCOPES = env.text("OIDC_SCOPES", "openid email profile")
+OIDC_NAME = env.text("OIDC_NAME", "single sign-on")
+OIDC_USERNAME_CLAIM = env.text("OIDC_USERNAME_CLAIM", "preferred_username")
+OIDC_GROUPS_CLAIM = env.text("OIDC_GROUPS_CLAIM", "groups")
+OIDC_ROLES = env.pairs("OIDC_ROLES")
+OIDC_DEFAULT_ROLE = env.text("OIDC_DEFAULT_ROLE")
+OIDC_USE_PKCE = True
+OIDC_TIMEOUT = 5
+OIDC_AUTHENTICATION_CALLBACK_URL = "single-sign-on-callback"
+if OIDC_ISSUER:
+    AUTHENTICATION_BACKENDS.append("stormconsole.accounts.single_sign_on.Backend")
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -253,7 +290,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    # Else the page asks a validator on another host about the schema's address.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "persistAuthorization": False},
     "COMPONENT_SPLIT_REQUEST": True,
     # Two documents have a `state`, a storm's and a silence's.
     "ENUM_NAME_OVERRIDES": {"StormStateEnum": "storms.filters.STORM_STATES"},
@@ -285,6 +323,7 @@ UNFOLD = {
         }
     },
     "SHOW_HISTORY": True,
+    "SCRIPTS": [lambda request: static("console/admin.js")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/favicon.svg")}],
     "SIDEBAR": {
         "show_search": True,

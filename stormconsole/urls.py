@@ -2,8 +2,9 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from stormconsole.accounts import single_sign_on
 from stormconsole.accounts import views as accounts
 from stormconsole.health import healthz, readyz
 from stormconsole.theme import set_theme
@@ -16,8 +17,10 @@ urlpatterns = [
     path("api/v1/", include("storms.api_urls")),
     path("api/v1/", include("ingestion.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("login/", accounts.Login.as_view(), name="login"),
+    path("login/sso/", single_sign_on.Begin.as_view(), name="single-sign-on"),
+    path("login/sso/callback/", single_sign_on.Callback.as_view(), name="single-sign-on-callback"),
     path("logout/", accounts.Logout.as_view(), name="logout"),
     path("password/", accounts.ChangePassword.as_view(), name="password"),
     path("theme/", set_theme, name="set-theme"),

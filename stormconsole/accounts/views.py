@@ -14,6 +14,7 @@ from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
+from stormconsole.accounts import provider
 from storms.choices import AuditAction
 from storms.services import audit
 
@@ -21,6 +22,10 @@ from storms.services import audit
 class Login(LoginView):
     template_name = "console/login.html"
     redirect_authenticated_user = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        return context | {"single_sign_on": settings.OIDC_NAME if provider.is_configured() else ""}
 
 
 class Logout(LogoutView):

@@ -9,7 +9,19 @@ from pathlib import Path
 
 from stormconsole.commands import PROJECT
 
-READERS = {"text", "names", "integer", "boolean", "secret", "choice", "database", "redis_url", "namespace", "get"}
+READERS = {
+    "text",
+    "names",
+    "integer",
+    "boolean",
+    "secret",
+    "choice",
+    "pairs",
+    "database",
+    "redis_url",
+    "namespace",
+    "get",
+}
 FROM_FILES = {"secret", "database", "redis_url"}
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 SOURCES = ("stormconsole", "ingestion", "storms")
