@@ -20,9 +20,9 @@ from ingestion.silence_services import expire_silence
 from storms.api import ReadOnlyViewSet
 from storms.choices import StormState
 from storms.cluster.address import cluster_label
-from storms.live import count_totals
 from storms.models import Storm
 from storms.permissions import ModelPermissions
+from storms.totals import count_trouble
 
 
 class DeliveryViewSet(ReadOnlyViewSet):
@@ -93,7 +93,7 @@ def status() -> dict[str, Any]:
         "cluster": cluster_label(),
         "storms_open": Storm.objects.filter(state=StormState.OPEN).count(),
         "storms_settled": Storm.objects.filter(state=StormState.CLOSED, firing_count__gt=0).count(),
-        **count_totals(),
+        **count_trouble(),
         "unaccounted": ledger["unaccounted"],
         "ledger": ledger,
     }

@@ -19,8 +19,9 @@ from ingestion.models import ReceiverKind
 from ingestion.normalise import incoming_alert
 from storms.incoming import IncomingAlert
 from storms.models import Alert
+from storms.totals import HEARTBEAT
 
-KIND = "heartbeat"
+KIND = HEARTBEAT
 ALERTNAME = "StormconsoleReceiverSilent"
 SENDER = "stormconsole"
 CHECK_SECONDS = 5.0

@@ -49,6 +49,8 @@ def _web(env: Mapping[str, str]) -> list[str]:
         "timeout-graceful-shutdown": "3",
         # Above the 60 s of common load balancers, which must be the ones to close an idle connection.
         "timeout-keep-alive": "75",
+        # The same text goes to every open page; to compress it for each would cost more than all the rest.
+        "ws-per-message-deflate": "false",
     }
     flags = [argument for key, value in options.items() for argument in (f"--{key}", value)]
     return [sys.executable, "-m", "uvicorn", "stormconsole.asgi:application", "--no-access-log", *flags]

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
@@ -23,6 +23,9 @@ OPERATE = "storms.change_storm"
 REFUSALS = (OperatorError, StoreUnavailable)
 STORE_AWAY = "The store is away, and without it nothing can be closed or merged: try again in a moment."
 
+BACKGROUND_HEADER = "X-Console-Action"
+"""Sent by static/console/act.js, which stays on its page: it wants the words, not a page to go to."""
+
 Done = tuple[str, str]
 """What was done, in words, and the page that shows it."""
 
@@ -33,7 +36,10 @@ def refusal(error: Exception) -> str:
 
 
 def operator_view(work: Callable[..., Done]) -> Callable[..., HttpResponse]:
-    """A view below a storm's or an alert's page, for operators; a service's refusal is a message on that page."""
+    """A view below a storm's or an alert's page, for operators; a service's refusal is a message on that page.
+
+    A script that asked (`BACKGROUND_HEADER`) gets `{"told"}`, or `{"detail"}` with 409.
+    """
 
     @require_POST
     @never_cache
@@ -45,11 +51,16 @@ def operator_view(work: Callable[..., Done]) -> Callable[..., HttpResponse]:
             return redirect_to_login(page)
         if not request.user.has_perm(OPERATE):
             raise PermissionDenied
+        in_background = BACKGROUND_HEADER in request.headers
         try:
             told, page = work(request, **ids)
         except REFUSALS as error:
+            if in_background:
+                return JsonResponse({"detail": refusal(error)}, status=409)
             messages.error(request, refusal(error))
         else:
+            if in_background:
+                return JsonResponse({"told": told})
             messages.success(request, told)
         return HttpResponseRedirect(page)
 
@@ -58,8 +69,11 @@ def operator_view(work: Callable[..., Done]) -> Callable[..., HttpResponse]:
 
 @operator_view
 def acknowledge(request: HttpRequest, storm_id: UUID) -> Done:
+    """Back to the storm's page, or with `back=now` to the first one."""
     storm = get_object_or_404(Storm, id=storm_id)
     operators.acknowledge(storm_id=storm.id, actor=request.user.get_username())
+    if request.POST.get("back") == "now":
+        return f"Acknowledged: {storm.group_title}.", reverse("now")
     return "Acknowledged.", _page(storm)
 
 

@@ -1,18 +1,17 @@
-"""Live updates: the only caller of `group_send`.
+"""What the open pages show of a storm, and the word that one changed: the only caller of `group_send`.
 
-Two Channels groups: `storms` (every storm, for the page at `/`) and `storm.<id>` (one storm's page). Both carry
+One Channels group, `storms`, carries hints:
 
-    {"type": "storm.changed", "storm": <storm>}
+    {"type": "storm.changed", "storm": "<id>"}
 
-which the consumers pass on to the browser as `{"type": "storm", "storm": <storm>}`. A `<storm>` is what
-`storm_message` returns; it holds text as it was received, and the browser must treat it as text.
+Each web process with an open page listens once (`storms.hub`), reads the rows of what changed once, and tells all its
+pages. A `<storm>` is what `storm_message` returns; it holds text as it was received, and the browser must treat it so.
 
-Nothing depends on a message arriving: a page that misses one is healed by its next snapshot.
+Nothing depends on a hint arriving: a page that misses one is healed by its next snapshot.
 """
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -20,13 +19,13 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
-from django.db import DatabaseError, models
+from django.db import models
 from django.db.models import Case, F, Q, QuerySet, When
 from redis.exceptions import RedisError
 
-from storms.choices import Disposition, Severity, StormState, SyncState
+from storms.choices import Severity, StormState
 from storms.cluster.address import cluster_label
-from storms.models import Alert, RemediationRequest, Storm
+from storms.models import RemediationRequest, Storm
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,6 @@ MAX_STORMS = 500
 """Most storms in a snapshot; more than anybody reads, and it bounds the message."""
 ENDED_SHOWN = 8
 ALERT_NAMES_SHOWN = 3
-TOTALS_TTL_SECONDS = 5.0
 LAYER_ERRORS = (RedisError, OSError, TimeoutError, ChannelFull)
 
 SETTLED = "settled"
@@ -69,10 +67,6 @@ class ReadVersion(models.Func):
     output_field = models.BigIntegerField()
 
 
-def storm_group(storm_id: UUID) -> str:
-    return f"storm.{storm_id}"
-
-
 def storms_for_live() -> QuerySet[Storm]:
     """Storms with what `storm_message` needs, in one statement, so that one version holds for the whole row."""
     # A manifest may have half a megabyte, and no message holds one.
@@ -92,24 +86,20 @@ def storms_ended_last() -> QuerySet[Storm]:
 
 
 def publish_storm(storm: Storm | UUID) -> None:
-    """Tell the open pages how a storm stands now. Call it after the commit: it reads the row again.
+    """Tell the web processes that a storm changed. Call it after the commit: they read the row again.
 
-    Never raises for the channel layer's or the database's sake: it logs, and the pages heal by snapshot.
+    Never raises for the channel layer's sake: it logs, and the pages heal by snapshot.
     """
     storm_id = storm if isinstance(storm, UUID) else storm.id
     try:
-        row = storms_for_live().filter(id=storm_id).first()
-        if row is not None:
-            async_to_sync(_send)(row.id, storm_message(row))
-    except (*LAYER_ERRORS, DatabaseError) as error:
+        async_to_sync(_send)(storm_id)
+    except LAYER_ERRORS as error:
         logger.warning("storm %s was not published: %s", storm_id, str(error) or type(error).__name__)
 
 
-async def _send(storm_id: UUID, message: dict[str, Any]) -> None:
-    layer = get_channel_layer()
+async def _send(storm_id: UUID) -> None:
     async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-        for group in (STORMS_GROUP, storm_group(storm_id)):
-            await layer.group_send(group, {"type": "storm.changed", "storm": message})
+        await get_channel_layer().group_send(STORMS_GROUP, {"type": "storm.changed", "storm": str(storm_id)})
 
 
 def storm_state(storm: Storm) -> str:
@@ -134,6 +124,7 @@ def storm_message(storm: Storm) -> dict[str, Any]:
         "resolved_count": storm.resolved_count,
         "acknowledged_by": storm.acknowledged_by,
         "assignee": storm.assignee,
+        "recent": storm.recent,
         "alert_names": storm.alert_names[:ALERT_NAMES_SHOWN],
         "alert_names_more": max(len(storm.alert_names) - ALERT_NAMES_SHOWN, 0),
         "opened_at": _iso(storm.opened_at),
@@ -166,30 +157,6 @@ def request_message(request: RemediationRequest | None) -> dict[str, Any] | None
 
 def storm_messages(storms: Iterable[Storm]) -> list[dict[str, Any]]:
     return [storm_message(storm) for storm in storms]
-
-
-_totals: tuple[float, dict[str, int]] = (0.0, {})
-
-
-def totals() -> dict[str, int]:
-    """`{held, deferred, failed_syncs}`, at most `TOTALS_TTL_SECONDS` old: every open page asks for them."""
-    global _totals
-    read_at, counts = _totals
-    if not counts or time.monotonic() - read_at > TOTALS_TTL_SECONDS:
-        counts = count_totals()
-        # Two threads may both have counted; either result is right.
-        _totals = (time.monotonic(), counts)
-    return counts
-
-
-def count_totals() -> dict[str, int]:
-    """`totals`, counted now."""
-    failed = [SyncState.FAILED, SyncState.REJECTED]
-    return {
-        "held": Alert.objects.filter(disposition=Disposition.HELD).count(),
-        "deferred": Alert.objects.filter(disposition=Disposition.DEFERRED).count(),
-        "failed_syncs": RemediationRequest.objects.filter(sync_state__in=failed).count(),
-    }
 
 
 def _iso(moment: Any) -> str | None:

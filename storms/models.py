@@ -217,6 +217,11 @@ class Storm(models.Model):
     places = models.JSONField(
         default=list, db_default=Value([], models.JSONField()), help_text="Namespaces and clusters seen, for news."
     )
+    recent = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        help_text="{bucket: alerts that joined in it}, of the last minutes (see storms.rate).",
+    )
     last_alert_at = models.DateTimeField()
     refreshed_at = models.DateTimeField(null=True, blank=True)
     refreshed_xmin = models.BigIntegerField(
@@ -345,6 +350,9 @@ class Alert(models.Model):
                 condition=models.Q(status="firing", source="kubernetes-event"),
                 name="alert_expiry",
             ),
+            models.Index(
+                fields=["received_at"], condition=models.Q(status="firing", source="heartbeat"), name="alert_silent"
+            ),
             models.Index(fields=["alertname"]),
             models.Index(fields=["namespace"]),
         ]
@@ -414,6 +422,11 @@ class RemediationRequest(models.Model):
             models.Index(fields=["-created_at", "-id"]),
             models.Index(
                 fields=["next_attempt_at"], condition=models.Q(sync_state__in=["pending", "failed"]), name="request_due"
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(sync_state__in=["failed", "rejected"]),
+                name="request_failing",
             ),
         ]
 

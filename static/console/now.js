@@ -1,23 +1,34 @@
-// The page of open storms: starts from what the server rendered, then follows /ws/storms/.
+// The first page: starts from what the server rendered, then follows /ws/storms/.
 // Labels and messages come from outside: they go into the page as text, never as markup.
 
+import "./act.js";
+import { setText } from "./dom.js";
+import { showHeld } from "./held.js";
+import { fill, showRate } from "./row.js";
+import { sift } from "./sieve.js";
 import { LiveSocket } from "./socket.js";
-import { learnServerTime, setTime } from "./time.js";
+import { learnServerTime } from "./time.js";
+import { setTotal, showEmpty, showTotals } from "./totals.js";
 
+const RATE_PAUSE = 5000;
 const template = document.getElementById("storm-row").content.firstElementChild;
 const sections = new Map([...document.querySelectorAll("[data-section]")].map((s) => [s.dataset.section, s]));
 const rows = new Map();
 for (const row of document.querySelectorAll(".storm[data-id]")) rows.set(row.dataset.id, row);
 
 const title = document.title;
+const icon = document.querySelector('link[rel="icon"]');
+const calmIcon = icon.getAttribute("href");
 const announcement = document.getElementById("announcement");
 
 function receive(message) {
   if (message.at) learnServerTime(message.at);
   if (message.type === "snapshot") takeSnapshot(message.storms);
-  if (message.type === "storm") takeStorm(message.storm);
-  if (message.totals) for (const [name, value] of Object.entries(message.totals)) setTotal(name, value);
+  if (message.type === "update") for (const storm of message.storms ?? []) takeStorm(storm);
+  if (message.held) showHeld(message.held);
+  if (message.totals) showTotals(message.totals);
   summarise();
+  sift();
 }
 
 // A snapshot holds all that belongs on the page.
@@ -47,105 +58,6 @@ function show(storm) {
   fill(row, storm, isNew);
   place(row, storm.state);
   if (isNew) row.classList.add("arrived");
-}
-
-function fill(row, storm, quietly) {
-  const field = (name) => row.querySelector(`[data-field="${name}"]`);
-  row.dataset.id = storm.id;
-  row.dataset.version = storm.version;
-  row.dataset.severity = storm.severity;
-  row.dataset.firing = storm.firing_count;
-  row.dataset.openedAt = storm.opened_at;
-  row.dataset.closedAt = storm.closed_at ?? "";
-  setText(field("severity"), storm.severity);
-  setLabels(field("group"), storm);
-  setNames(field("names"), storm);
-  setNumber(field("firing"), storm.firing_count, quietly);
-  setNumber(field("alerts"), storm.alert_count, quietly);
-  field("share").setAttribute("width", storm.alert_count ? (100 * storm.firing_count) / storm.alert_count : 0);
-  setTime(field("opened").firstElementChild, storm.opened_at);
-  setTime(field("last").firstElementChild, storm.last_alert_at);
-  setTime(field("closed").firstElementChild, storm.closed_at);
-  setText(field("reason"), storm.close_reason);
-  row.querySelector('[data-when="running"]').hidden = storm.state !== "open";
-  row.querySelector('[data-when="ended"]').hidden = storm.state === "open";
-  setText(field("who"), who(storm));
-  row.querySelector('[data-when="owned"]').hidden = !who(storm);
-  setText(field("policy"), storm.policy);
-  setResource(field, storm.remediation_request);
-}
-
-// The words are those of storms/templatetags/console.py.
-function who(storm) {
-  if (storm.assignee) return `assigned to ${storm.assignee}`;
-  if (storm.acknowledged_by) return `acknowledged by ${storm.acknowledged_by}`;
-  return storm.state === "closed" ? "" : "nobody has it yet";
-}
-
-function setResource(field, request) {
-  const sync = field("sync");
-  setText(sync, request?.sync_state ?? "no resource yet");
-  sync.dataset.tone = request?.sync_state ?? "none";
-  const phase = field("phase");
-  setText(phase, request?.phase ?? "");
-  phase.dataset.tone = `phase-${request?.phase || "none"}`;
-  phase.hidden = !request?.phase;
-  const name = request ? `${request.namespace}/${request.name}` : "";
-  setText(field("resource"), name);
-  field("resource").title = name;
-  const error = request?.last_error ?? "";
-  setText(field("error"), error);
-  field("error").title = error;
-  field("error").hidden = !error;
-}
-
-function setLabels(link, storm) {
-  link.setAttribute("href", storm.url);
-  if (link.dataset.group === storm.group) return;
-  link.dataset.group = storm.group;
-  const labels = Object.entries(storm.group_labels);
-  const shown = labels.map(([name, value]) => label(element("label-name", name), element("label-value", value || "(none)")));
-  link.replaceChildren(...(shown.length ? shown : [label(element("label-value", "all alerts"))]));
-}
-
-function label(...parts) {
-  const span = element("label");
-  span.append(...parts);
-  return span;
-}
-
-function setNames(paragraph, storm) {
-  const names = storm.alert_names.map(({ name, count }) => {
-    const span = element("name", `${name} `);
-    span.append(Object.assign(document.createElement("b"), { textContent: count }));
-    return span;
-  });
-  if (storm.alert_names_more) names.push(element("name more", `+${storm.alert_names_more} more`));
-  paragraph.replaceChildren(...names);
-}
-
-function element(className, text) {
-  const span = document.createElement("span");
-  span.className = className;
-  if (text !== undefined) span.textContent = text;
-  return span;
-}
-
-function setText(target, text) {
-  if (target.textContent !== text) target.textContent = text;
-}
-
-function setNumber(target, value, quietly) {
-  const before = Number(target.textContent);
-  if (before === value) return;
-  target.textContent = value;
-  if (!quietly && value > before) bump(target);
-}
-
-function bump(target) {
-  target.classList.remove("bump");
-  void target.offsetWidth; // restarts the animation
-  target.classList.add("bump");
 }
 
 const SEVERITIES = ["critical", "warning", "info"];
@@ -203,7 +115,7 @@ function summarise() {
   let firing = 0;
   for (const row of rows.values()) {
     counts[row.dataset.state] += 1;
-    if (row.dataset.state !== "closed") firing += Number(row.querySelector('[data-field="firing"]').textContent);
+    if (row.dataset.state !== "closed") firing += Number(row.dataset.firing);
   }
   trim(sections.get("closed"));
   for (const [state, section] of sections) {
@@ -211,25 +123,26 @@ function summarise() {
     const howMany = section.querySelector("[data-how-many]");
     if (howMany) setText(howMany, String(counts[state]));
   }
+  if (rows.size) showEmpty("quiet");
   document.getElementById("empty").hidden = counts.open > 0;
   setTotal("open", counts.open);
   setTotal("settled", counts.settled);
   setTotal("firing", firing);
-  document.title = counts.open ? `(${counts.open}) ${title}` : title;
+  showInTab(counts.open);
+}
+
+// The tab tells how many storms are open, and its icon how bad the worst is.
+function showInTab(open) {
+  document.title = open ? `(${open}) ${title}` : title;
+  const severities = new Set([...sections.get("open").querySelectorAll(".storm")].map((row) => row.dataset.severity));
+  const worst = SEVERITIES.find((severity) => severities.has(severity));
+  const href = worst ? calmIcon.replace("favicon", `favicon-${worst}`) : calmIcon;
+  if (icon.getAttribute("href") !== href) icon.setAttribute("href", href);
 }
 
 function trim(section) {
   const list = section.querySelector("ul");
   while (list.children.length > Number(section.dataset.limit)) forget(list.lastElementChild.dataset.id);
-}
-
-function setTotal(name, value) {
-  const target = document.querySelector(`[data-total="${name}"]`);
-  if (!target) return;
-  setNumber(target, value, false);
-  const box = target.parentElement;
-  if ("alarm" in box.dataset) box.dataset.alarm = value;
-  if ("warn" in box.dataset) box.dataset.warn = value;
 }
 
 function announce(words) {
@@ -244,5 +157,9 @@ for (const row of rows.values()) {
 for (const left of ["pointerleave", "focusout"]) {
   sections.get("open").querySelector("ul").addEventListener(left, () => setTimeout(tidy));
 }
+setInterval(() => {
+  if (!document.hidden) for (const row of sections.get("open").querySelectorAll(".storm")) showRate(row);
+}, RATE_PAUSE);
 summarise();
+sift();
 new LiveSocket("/ws/storms/", receive, document.getElementById("connection"));

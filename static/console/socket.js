@@ -1,9 +1,11 @@
 // One WebSocket that comes back: with growing pauses, at once when the network does, and never for who is logged out.
+// A tab that nobody sees has none: it gets a snapshot when it is looked at again.
 
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 5000;
 // The server pings every ten seconds; two missed pings and a connection is dead, whatever the network says.
 const SILENCE = 25000;
+const HIDDEN_GRACE = 30000;
 const FINAL = {
   4401: "Logged out",
   4403: "Not allowed",
@@ -20,14 +22,30 @@ export class LiveSocket {
     this.attempts = 0;
     addEventListener("online", () => this.open());
     addEventListener("offline", () => this.drop());
-    // A sleeping tab's timers sleep too: look again when somebody does.
-    document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible" && !this.alive()) this.open();
-    });
+    document.addEventListener("visibilitychange", () => this.look());
     // A page from the back-forward cache has lost its connection.
     addEventListener("pageshow", (event) => event.persisted && this.open());
     addEventListener("pagehide", () => this.socket?.close());
     this.open();
+    this.look();
+  }
+
+  // Seen again, it is connected at once (a sleeping tab's timers sleep too); hidden for a while, it lets go.
+  look() {
+    clearTimeout(this.hidden);
+    if (document.visibilityState === "visible") this.open();
+    else this.hidden = setTimeout(() => this.pause(), HIDDEN_GRACE);
+  }
+
+  pause() {
+    if (this.final) return;
+    for (const timer of [this.retry, this.silence]) clearTimeout(timer);
+    this.abandon();
+    this.show("paused", "Paused while hidden");
+  }
+
+  paused() {
+    return document.body.dataset.connection === "paused" && document.visibilityState !== "visible";
   }
 
   alive() {
@@ -35,7 +53,7 @@ export class LiveSocket {
   }
 
   open() {
-    if (this.alive() || this.final) return;
+    if (this.alive() || this.final || this.paused()) return;
     clearTimeout(this.retry);
     clearInterval(this.countdown);
     this.abandon();
@@ -82,7 +100,7 @@ export class LiveSocket {
       this.show("final", FINAL[code]);
       return;
     }
-    const pause = Math.min(FIRST_PAUSE * 2 ** this.attempts, LONGEST_PAUSE) * (0.75 + Math.random() / 2);
+    const pause = Math.min(FIRST_PAUSE * 2 ** this.attempts, LONGEST_PAUSE) * (0.5 + Math.random());
     this.attempts += 1;
     this.wait(Date.now() + pause);
     this.retry = setTimeout(() => this.open(), pause);

@@ -13,6 +13,11 @@ export function learnServerTime(iso) {
   if (!Number.isNaN(at)) offset = at - Date.now();
 }
 
+// The server's clock, in milliseconds since the epoch.
+export function serverNow() {
+  return Date.now() + offset;
+}
+
 export function span(seconds) {
   const whole = Math.max(Math.floor(seconds), 0);
   if (whole < MINUTE) return `${whole} s`;
@@ -34,12 +39,24 @@ export function setTime(element, iso) {
 
 function refresh(element) {
   const at = Date.parse(element.getAttribute("datetime"));
-  const words = Number.isNaN(at) ? "" : `${span((Date.now() + offset - at) / 1000)} ago`;
+  const words = Number.isNaN(at) ? "" : `${span((serverNow() - at) / 1000)} ago`;
+  if (element.textContent !== words) element.textContent = words;
+}
+
+export function setUntil(element, iso) {
+  element.setAttribute("datetime", iso ?? "");
+  countDown(element);
+}
+
+function countDown(element) {
+  const left = (Date.parse(element.getAttribute("datetime")) - serverNow()) / 1000;
+  const words = Number.isNaN(left) ? "" : left >= 1 ? `in ${span(left)}` : "now";
   if (element.textContent !== words) element.textContent = words;
 }
 
 export function refreshTimes() {
   for (const element of document.querySelectorAll("time[data-ago]")) refresh(element);
+  for (const element of document.querySelectorAll("time[data-until]")) countDown(element);
 }
 
 // Every time tells the exact moment in the reader's time zone; without this script, in UTC.
@@ -50,4 +67,5 @@ document.addEventListener("pointerover", (event) => {
 });
 
 refreshTimes();
-setInterval(refreshTimes, 1000);
+setInterval(() => document.hidden || refreshTimes(), 1000);
+document.addEventListener("visibilitychange", () => document.hidden || refreshTimes());

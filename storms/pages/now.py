@@ -1,38 +1,81 @@
-"""`/`: what is going on."""
+"""`/`: what burns, whether it gets worse, what is done about it, and who has it."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
 
 from storms import live
-from storms.models import Alert
+from storms.actions import OPERATE
+from storms.choices import Severity
+from storms.held import held_groups
 from storms.pages.decorators import console_page
+from storms.totals import HEARTBEAT, totals
 
 
 @console_page("storms.view_storm")
 def now(request: HttpRequest) -> HttpResponse:
-    """What is going on: open storms, settled ones, the last that ended."""
+    """Open storms, groups that count towards one, settled storms, the last that ended, and the totals."""
     storms = live.storm_messages(live.storms_in_sight())
     ended = live.storm_messages(live.storms_ended_last())
+    numbers = totals()
     context = {
         "sections": [
             _section("open", "Open storms", [storm for storm in storms if storm["state"] == "open"]),
             _section("settled", "Settled: closed, still firing", [s for s in storms if s["state"] == live.SETTLED]),
             _section("closed", "Ended last", ended),
         ],
+        "held": held_groups(),
         "firing": sum(storm["firing_count"] for storm in storms),
-        "totals": live.totals(),
+        "totals": numbers,
+        "links": _links(request.user),
+        "severities": Severity.values,
         "blank": BLANK,
-        "anything_received": bool(storms or ended) or Alert.objects.exists(),
+        "blank_group": BLANK_GROUP,
+        "anything_received": bool(storms or ended or numbers["last_alert_at"]),
         "webhook_url": request.build_absolute_uri("/api/v1/webhooks/alertmanager"),
         "ended_limit": live.ENDED_SHOWN,
+        "can_operate": request.user.has_perm(OPERATE),
     }
     return render(request, "console/now.html", context)
 
 
 def _section(state: str, title: str, storms: list[dict[str, Any]]) -> dict[str, Any]:
     return {"state": state, "title": title, "storms": storms}
+
+
+def _links(user: Any) -> dict[str, str]:
+    """Where each total can be looked into, as far as this person may."""
+    links = {"failed_syncs": _admin(user, "remediationrequest", sync_state__in="failed,rejected")}
+    alerts = {
+        "held": {"disposition": "held"},
+        "deferred": {"disposition": "deferred"},
+        "alerts_24h": {"since": "24h"},
+        "silent_receivers": {"source": HEARTBEAT, "status": "firing"},
+    }
+    for name, query in alerts.items():
+        in_admin = {f"{field}__exact": value for field, value in query.items() if field != "since"}
+        links[name] = _page(user, "alerts", **query) or _admin(user, "alert", **in_admin)
+    links["resources_24h"] = _admin(user, "remediationrequest")
+    return links
+
+
+def _page(user: Any, name: str, **query: str) -> str:
+    return _address(name, query) if user.has_perm("storms.view_alert") else ""
+
+
+def _admin(user: Any, model: str, **query: str) -> str:
+    may = user.is_staff and user.has_perm(f"storms.view_{model}")
+    return _address(f"admin:storms_{model}_changelist", query) if may else ""
+
+
+def _address(name: str, query: dict[str, str]) -> str:
+    try:
+        return reverse(name) + (f"?{urlencode(query)}" if query else "")
+    except NoReverseMatch:
+        return ""
 
 
 BLANK: dict[str, Any] = {
@@ -45,9 +88,21 @@ BLANK: dict[str, Any] = {
     "firing_count": 0,
     "acknowledged_by": "",
     "assignee": "",
+    "recent": {},
     "opened_at": None,
     "last_alert_at": None,
     "closed_at": None,
     "remediation_request": None,
 }
 """What the row's template is rendered with; the page's script fills in a storm."""
+BLANK_GROUP: dict[str, Any] = {
+    "key": "",
+    "group_labels": {},
+    "severity": "info",
+    "held": 0,
+    "counted": 0,
+    "threshold": 1,
+    "release_at": None,
+    "policy": "",
+}
+"""The same for a group that counts."""

@@ -19,6 +19,7 @@ from django.utils import timezone
 from storms import live
 from storms.choices import CloseReason, EventKind, Severity
 from storms.models import Storm, StormEvent
+from storms.rate import BUCKET_SECONDS, BUCKETS
 from storms.remediation import (
     MAX_AFFECTED,
     MAX_ALERT_NAMES,
@@ -55,6 +56,9 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
         union select 'cluster ' || cluster from m where cluster <> '' order by 1 limit %(places)s) p),
     (select json_agg(json_build_array(alertname, n)) from (
         select alertname, n from names order by n desc, alertname limit %(names)s) t),
+    (select json_object_agg(bucket, n) from (
+        select floor(extract(epoch from decided_at) / %(bucket)s)::bigint as bucket, count(*) as n from m
+        where decided_at > now() - %(bucket)s * %(buckets)s * interval '1 second' group by 1) b),
     (select count(*) from names), (select count(*) from resources),
     (select json_agg(json_build_array(namespace, resource_kind, resource_name, alertname, firing)) from (
         select * from resources order by first, namespace, resource_kind, resource_name, alertname
@@ -63,7 +67,8 @@ select pg_snapshot_xmin(pg_current_snapshot())::text::bigint,
 _WRITE = """
 update storms_storm set alert_count = %(alerts)s, firing_count = %(firing)s, resolved_count = %(alerts)s - %(firing)s,
     severity = %(severity)s, severity_counts = %(severities)s, alert_names = %(names)s, places = %(places)s,
-    last_alert_at = greatest(last_alert_at, %(last)s), refreshed_at = now(), refreshed_xmin = %(xmin)s
+    recent = %(recent)s, last_alert_at = greatest(last_alert_at, %(last)s), refreshed_at = now(),
+    refreshed_xmin = %(xmin)s
 where id = %(storm)s and refreshed_xmin <= %(xmin)s
 """
 # A storm whose request is pending or failed is on its way already; its refresh sees whatever changed until then.
@@ -91,6 +96,7 @@ class _Counted:
     last_decided: datetime
     severities: dict[str, int]
     places: list[str]
+    recent: dict[str, int]
     names: list[tuple[str, int]]
     names_total: int
     resources_total: int
@@ -125,9 +131,18 @@ def refresh_storm(*, storm_id: UUID) -> StormFacts | None:
 def _count(storm: Storm) -> _Counted:
     with connection.cursor() as cursor:
         cursor.execute(
-            _COUNT, {"storm": storm.id, "names": MAX_ALERT_NAMES, "affected": MAX_AFFECTED, "places": MAX_PLACES}
+            _COUNT,
+            {
+                "storm": storm.id,
+                "names": MAX_ALERT_NAMES,
+                "affected": MAX_AFFECTED,
+                "places": MAX_PLACES,
+                "bucket": BUCKET_SECONDS,
+                "buckets": BUCKETS,
+            },
         )
-        xmin, sums, first, last, decided, severities, places, names, names_total, total, resources = cursor.fetchone()
+        counted = cursor.fetchone()
+    xmin, sums, first, last, decided, severities, places, names, recent, names_total, total, resources = counted
     return _Counted(
         xmin=xmin,
         alerts=sums["alerts"],
@@ -141,6 +156,7 @@ def _count(storm: Storm) -> _Counted:
         last_decided=decided or storm.last_alert_at,
         severities=severities or {},
         places=places or [],
+        recent=recent or {},
         names=[(name, count) for name, count in names or ()],
         names_total=names_total,
         resources_total=total,
@@ -161,6 +177,7 @@ def _write(storm_id: UUID, counted: _Counted, severity: str) -> None:
                 "severities": json.dumps(counted.severities),
                 "names": json.dumps(names),
                 "places": json.dumps(counted.places),
+                "recent": json.dumps(counted.recent),
                 "last": counted.last_decided,
                 "xmin": counted.xmin,
             },

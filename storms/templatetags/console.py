@@ -1,5 +1,6 @@
 """Template helpers of the console's pages; `static/console/time.js` speaks the same words."""
 
+import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
@@ -14,10 +15,12 @@ from django.utils.safestring import SafeString
 from storms import heatmap, hostile
 from storms.heatmap import Cell
 from storms.models import Storm
+from storms.rate import Rate, rate_of
 
 register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+NO_COUNTDOWN = SafeString('<time data-until datetime=""></time>')
 EMPTY_TIME = SafeString('<time data-ago datetime=""></time>')
 
 
@@ -53,6 +56,17 @@ def ago(moment: datetime | str | None) -> SafeString:
     return format_html('<time data-ago datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
 
 
+@register.simple_tag
+def until(moment: datetime | str | None) -> SafeString:
+    """`<time>` with how long until then (`in 6 s`, `now`); the page's script counts down."""
+    time = parse_datetime(moment) if isinstance(moment, str) else moment
+    if time is None:
+        return NO_COUNTDOWN
+    left = (time - timezone.now()).total_seconds()
+    words = f"in {span(left)}" if left >= 1 else "now"
+    return format_html('<time data-until datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
+
+
 @register.filter
 def web_link(url: str) -> str:
     """The address, or '' unless it is one that a page may link to: `{% with url=x|web_link %}{% if url %}...`."""
@@ -81,6 +95,29 @@ def told(event: Any) -> str:
 @register.filter
 def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+@register.filter
+def rate(recent: Mapping[str, int]) -> Rate:
+    """The rate of a storm's `recent` now."""
+    return rate_of(recent, timezone.now().timestamp())
+
+
+@register.filter
+def reduction(resources: int, alerts: int) -> str:
+    """By how much fewer resources than alerts there are, in percent: `97 %`; `-` where none came."""
+    return f"{max(100 * (alerts - resources) // alerts, 0)} %" if alerts else "-"
+
+
+@register.filter
+def each(alerts: int, resources: int) -> str:
+    """Alerts for each resource: `34.2`; `-` where there is none."""
+    return f"{alerts / resources:.1f}" if resources else "-"
 
 
 @register.filter

@@ -1,0 +1,40 @@
+// Small things that the live pages share. What comes from outside goes into the page as text, never as markup.
+
+export function element(className, text) {
+  const span = document.createElement("span");
+  span.className = className;
+  if (text !== undefined) span.textContent = text;
+  return span;
+}
+
+export function setText(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}
+
+// `quietly`: without the highlight of a number that rises.
+export function setNumber(target, value, quietly) {
+  const before = Number(target.textContent);
+  if (target.textContent === String(value)) return;
+  target.textContent = value;
+  if (!quietly && value > before) bump(target);
+}
+
+function bump(target) {
+  target.classList.remove("bump");
+  void target.offsetWidth; // restarts the animation
+  target.classList.add("bump");
+}
+
+export function setLabels(target, labels) {
+  const key = JSON.stringify(labels);
+  if (target.dataset.labels === key) return;
+  target.dataset.labels = key;
+  const shown = Object.entries(labels).map(([name, value]) => label(element("label-name", name), element("label-value", value || "(none)")));
+  target.replaceChildren(...(shown.length ? shown : [label(element("label-value", "all alerts"))]));
+}
+
+function label(...parts) {
+  const span = element("label");
+  span.append(...parts);
+  return span;
+}

@@ -1,0 +1,36 @@
+// Groups that count towards a storm: the rows of templates/console/_held.html, with their countdown.
+
+import { setLabels, setNumber, setText } from "./dom.js";
+import { setUntil } from "./time.js";
+
+const section = document.getElementById("held");
+const list = section.querySelector("ul");
+const template = document.getElementById("held-row").content.firstElementChild;
+
+// The groups come in their order: the one nearest to its threshold first.
+export function showHeld({ groups, more }) {
+  const known = new Map([...list.children].map((row) => [row.dataset.key, row]));
+  const rows = groups.map((group) => fill(known.get(group.key) ?? template.cloneNode(true), group));
+  const gone = [...known.values()].filter((row) => !rows.includes(row));
+  for (const row of gone) row.remove();
+  rows.forEach((row, place) => list.children[place] !== row && list.insertBefore(row, list.children[place] ?? null));
+  section.hidden = !groups.length;
+  setText(section.querySelector("[data-how-many]"), String(groups.length + more));
+  section.querySelector("[data-more]").hidden = !more;
+  setText(section.querySelector("[data-more] span"), String(more));
+}
+
+function fill(row, group) {
+  const field = (name) => row.querySelector(`[data-field="${name}"]`);
+  const isNew = row.dataset.key !== group.key;
+  row.dataset.key = group.key;
+  row.dataset.severity = group.severity;
+  setLabels(field("group"), group.group_labels);
+  setNumber(field("counted"), group.counted, isNew);
+  setText(field("threshold"), String(group.threshold));
+  field("share").setAttribute("width", Math.min((100 * group.counted) / group.threshold, 100));
+  setText(field("held"), String(group.held));
+  setUntil(field("release").firstElementChild, group.release_at);
+  setText(field("policy"), group.policy);
+  return row;
+}

@@ -1,0 +1,275 @@
+"""One hub in each web process stands between the channel layer and the open pages, so that a page costs little.
+
+However many pages are open, the process listens once, reads what changed once (a few times a second at most), encodes
+it once, and hands the same text to all. The hub holds what the first page shows, so a page that connects gets a
+snapshot without a query. It starts with the first page and ends with the last.
+
+To the first page's sockets (JSON text):
+
+    {"type": "snapshot", "at", "storms": [<storm>...], "held", "totals"}   on connect, then every minute
+    {"type": "update", "at", "storms": [<storm>...], "held"}               what changed; either may be absent
+    {"type": "ping", "at", "totals"}                                       every ten seconds
+
+To those of one storm:
+
+    {"type": "snapshot", "at", "storms": [<storm>], "totals"}
+    {"type": "storm", "at", "storm": <storm>}
+    {"type": "ping", "at", "totals"}
+
+`at` is the server's time, `held` as in `storms.held.Held`, `totals` as in `storms.totals.Totals`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import msgspec
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.db import DatabaseError
+from django.utils import timezone
+
+from storms import access, held, live, totals
+from storms.access import Watcher
+
+logger = logging.getLogger(__name__)
+
+PING_SECONDS = 10.0
+SNAPSHOT_EVERY_PINGS = 6
+HELD_SECONDS = 1.0
+# Between two frames to the same page. With many pages it grows, up to what still looks live.
+SHORTEST_PAUSE = 0.25
+LONGEST_PAUSE = 0.75
+PAUSE_PER_VIEWER = 0.001
+# Between so many pages the loop looks at its other connections: a webhook must not wait for five hundred sends.
+BREATH = 20
+QUEUE_FRAMES = 16
+"""What a page may be behind. A slower one is cut off; it comes back, and gets a snapshot instead of a backlog."""
+CLOSE_NOT_FOUND = 4404
+CLOSE_TRY_AGAIN = 1013
+RETRYABLE = (*live.LAYER_ERRORS, DatabaseError)
+
+
+class Viewer:
+    """An open page: a bounded queue of frames. A number in it is a close code, and the last item."""
+
+    def __init__(self, watcher: Watcher, storm_id: UUID | None) -> None:
+        self.watcher = watcher
+        self.storm_id = storm_id
+        self.queue: asyncio.Queue[str | int] = asyncio.Queue(QUEUE_FRAMES)
+        self.is_slow = asyncio.Event()
+
+    def offer(self, frame: str | int) -> None:
+        """Never waits: a page whose queue is full is slow, and said to be so."""
+        try:
+            self.queue.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.is_slow.set()
+
+
+class Hub:
+    """What this process knows of the storms in sight, and who watches them."""
+
+    def __init__(self) -> None:
+        self.viewers: set[Viewer] = set()
+        self.storms: dict[str, dict[str, Any]] = {}
+        self.held: dict[str, Any] = {"groups": [], "more": 0}
+        self.totals: dict[str, Any] = {}
+        self.changed: set[UUID] = set()
+        self.woken = asyncio.Event()
+        self.starting: asyncio.Task[None] | None = None
+        self.running: asyncio.Task[None] | None = None
+        self.snapshot: str | None = None
+
+    async def join(self, viewer: Viewer) -> None:
+        """Send a snapshot, then all that changes after it. Raises what `RETRYABLE` names, if the hub cannot start."""
+        self.viewers.add(viewer)
+        try:
+            await self._started()
+            if viewer.storm_id is not None:
+                await self._show_one(viewer, viewer.storm_id)
+            else:
+                viewer.offer(self._snapshot())
+        except BaseException:
+            self.leave(viewer)
+            raise
+
+    def leave(self, viewer: Viewer) -> None:
+        self.viewers.discard(viewer)
+        if not self.viewers and self.running is not None:
+            self.running.cancel()
+            self.running = None
+
+    async def _started(self) -> None:
+        """Pages that connect at once wait for one start, and fail with it."""
+        if self.running is None:
+            if self.starting is None:
+                self.starting = asyncio.create_task(self._start())
+            starting = self.starting
+            try:
+                await asyncio.shield(starting)
+            finally:
+                if starting.done() and self.starting is starting:
+                    self.starting = None
+
+    async def _start(self) -> None:
+        layer = get_channel_layer()
+        channel = await layer.new_channel()
+        # Listening first, reading second: what changes in between is told twice rather than never.
+        async with asyncio.timeout(live.SEND_TIMEOUT_SECONDS):
+            await layer.group_add(live.STORMS_GROUP, channel)
+        await self._read_all()
+        self.running = asyncio.create_task(self._run(layer, channel))
+
+    async def _run(self, layer: Any, channel: str) -> None:
+        """Until the last page has left, or the channel layer or the database fails: then all pages come back later."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(layer, channel))
+                tasks.create_task(self._pulse())
+                tasks.create_task(self._beat(layer, channel))
+        except* RETRYABLE as group:
+            error = group.exceptions[0]
+            logger.warning("live updates interrupted: %s", str(error) or type(error).__name__)
+            if self.running is asyncio.current_task():
+                self.running = None
+            await self._tell(self.viewers, CLOSE_TRY_AGAIN)
+        finally:
+            with suppress(*live.LAYER_ERRORS):
+                await layer.group_discard(live.STORMS_GROUP, channel)
+
+    async def _listen(self, layer: Any, channel: str) -> None:
+        while True:
+            message = await layer.receive(channel)
+            self.changed.add(UUID(message["storm"]))
+            self.woken.set()
+
+    async def _pulse(self) -> None:
+        """Frames of what changed, with a pause between them; a look at what is held at least every second."""
+        looked = time.monotonic()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HELD_SECONDS):
+                    await self.woken.wait()
+            self.woken.clear()
+            frame = await self._changes()
+            if time.monotonic() - looked >= HELD_SECONDS * 0.9:
+                looked = time.monotonic()
+                frame |= await self._held()
+            if frame:
+                await self._tell(self._overviews(), _encode({"type": "update", "at": _now()} | frame))
+            await asyncio.sleep(min(SHORTEST_PAUSE + PAUSE_PER_VIEWER * len(self.viewers), LONGEST_PAUSE))
+
+    async def _changes(self) -> dict[str, Any]:
+        ids, self.changed = self.changed, set()
+        if not ids:
+            return {}
+        messages = await database_sync_to_async(_read_storms)(ids)
+        for message in messages:
+            self._keep(message)
+        self.snapshot = None
+        single = {viewer.storm_id for viewer in self.viewers} & {UUID(message["id"]) for message in messages}
+        for message in messages:
+            if UUID(message["id"]) in single:
+                watching = [viewer for viewer in self.viewers if str(viewer.storm_id) == message["id"]]
+                await self._tell(watching, _encode({"type": "storm", "at": _now(), "storm": message}))
+        return {"storms": messages} if messages else {}
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        """Of two readings of a storm the one with the higher version; of the ended ones, those that ended last."""
+        known = self.storms.get(message["id"])
+        if known is None or known["version"] <= message["version"]:
+            self.storms[message["id"]] = message
+        ended = [storm for storm in self.storms.values() if storm["state"] == "closed"]
+        ended.sort(key=lambda storm: storm["closed_at"], reverse=True)
+        for storm in ended[live.ENDED_SHOWN :]:
+            del self.storms[storm["id"]]
+
+    async def _held(self) -> dict[str, Any]:
+        if not self._overviews():
+            return {}
+        now = await database_sync_to_async(held.held_groups)()
+        if now == self.held:
+            return {}
+        self.held, self.snapshot = now, None
+        return {"held": now}
+
+    async def _beat(self, layer: Any, channel: str) -> None:
+        """Ping, and heal: join again (a restarted store forgot the group), ask who may still watch, read all anew."""
+        pings = 0
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            pings += 1
+            await layer.group_add(live.STORMS_GROUP, channel)
+            await self._close_refused()
+            if pings % SNAPSHOT_EVERY_PINGS:
+                self.totals = await database_sync_to_async(totals.totals)()
+                self.snapshot = None
+                await self._tell(self.viewers, _encode({"type": "ping", "at": _now(), "totals": self.totals}))
+            else:
+                await self._read_all()
+                await self._tell(self._overviews(), self._snapshot())
+                for viewer in self.viewers - self._overviews():
+                    await self._show_one(viewer, viewer.storm_id)
+
+    async def _close_refused(self) -> None:
+        codes = await database_sync_to_async(access.refused)({viewer.watcher for viewer in self.viewers})
+        for viewer in list(self.viewers):
+            if code := codes.get(viewer.watcher):
+                viewer.offer(code)
+
+    async def _read_all(self) -> None:
+        storms, self.held, self.totals = await database_sync_to_async(_read_everything)()
+        known, self.storms, self.snapshot = self.storms, {storm["id"]: storm for storm in storms}, None
+        for id_ in known.keys() & self.storms.keys():
+            self._keep(known[id_])  # it may have been read after this reading began
+
+    async def _show_one(self, viewer: Viewer, storm_id: UUID | None) -> None:
+        storms = await database_sync_to_async(_read_storms)([storm_id])
+        frame = {"type": "snapshot", "at": _now(), "storms": storms, "totals": self.totals}
+        viewer.offer(_encode(frame) if storms else CLOSE_NOT_FOUND)
+
+    def _snapshot(self) -> str:
+        """Encoded once until something changes, however many pages connect."""
+        if self.snapshot is None:
+            self.snapshot = _encode({"storms": list(self.storms.values()), "held": self.held, "totals": self.totals})
+        return f'{{"type":"snapshot","at":"{_now()}",{self.snapshot[1:]}'
+
+    def _overviews(self) -> set[Viewer]:
+        return {viewer for viewer in self.viewers if viewer.storm_id is None}
+
+    async def _tell(self, viewers: Iterable[Viewer], frame: str | int) -> None:
+        for number, viewer in enumerate(list(viewers), 1):
+            viewer.offer(frame)
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
+
+
+_hubs: "WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = WeakKeyDictionary()
+
+
+def current() -> Hub:
+    """The hub of the running event loop: a web process has one."""
+    return _hubs.setdefault(asyncio.get_running_loop(), Hub())
+
+
+def _read_storms(ids: Iterable[UUID | None]) -> list[dict[str, Any]]:
+    return live.storm_messages(live.storms_for_live().filter(id__in=list(ids)))
+
+
+def _read_everything() -> tuple[list[dict[str, Any]], Any, Any]:
+    storms = live.storm_messages([*live.storms_in_sight(), *live.storms_ended_last()])
+    return storms, held.held_groups(), totals.totals()
+
+
+def _encode(frame: dict[str, Any]) -> str:
+    return msgspec.json.encode(frame).decode()
+
+
+def _now() -> str:
+    return timezone.now().isoformat()
