@@ -1,5 +1,5 @@
 """`make bench`: webhooks per second through the very processes of `make run`, the seconds to the resource, and the
-milliseconds that many policies take to decide.
+milliseconds that many policies take to decide; and what five hundred open pages cost.
 
     make bench                              all of it
     make bench ARGS="--seconds 3 --clients 4 --only webhooks"
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,15 +27,33 @@ import httpx
 
 from stormconsole.commands import PROJECT
 from stormconsole.embedded import free_port
-from tests.bench import policies
+from tests.bench import policies, viewers
 from tests.bench.load import Load, run
 from tests.harness.http import alert, payload
 from tests.harness.wait import wait_until
 
 
+@dataclass(frozen=True)
+class Running:
+    """A console as `make run` starts it: its port, its supervisor's process, the environment of its commands."""
+
+    port: int
+    pid: int
+    env: dict[str, str]
+
+    def manage(self, *arguments: str) -> str:
+        command = [sys.executable, "-m", "stormconsole.run", "manage", *arguments]
+        done = subprocess.run(command, cwd=PROJECT, env=self.env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def token(self) -> str:
+        """The token of a new receiver."""
+        return self.manage("create_receiver", "bench")
+
+
 @contextlib.contextmanager
-def console(kubeconfig: str = "") -> Iterator[tuple[int, str]]:
-    """`make run` in a scratch folder: (port, a receiver's token)."""
+def running(kubeconfig: str = "") -> Iterator[Running]:
+    """`make run` in a scratch folder."""
     with tempfile.TemporaryDirectory(prefix="stormconsole-bench-") as scratch:
         port = free_port()
         env = dict(os.environ) | {"PORT": str(port), "STORMCONSOLE_DATA_DIR": f"{scratch}/data", "LOG_LEVEL": "WARNING"}
@@ -55,14 +74,17 @@ def console(kubeconfig: str = "") -> Iterator[tuple[int, str]]:
             except AssertionError:
                 print(log.read_text()[-4000:])
                 raise
-            manage = [sys.executable, "-m", "stormconsole.run", "manage", "create_receiver", "bench"]
-            token = subprocess.run(
-                manage, cwd=PROJECT, env=env, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            yield port, token
+            yield Running(port, process.pid, env)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+@contextlib.contextmanager
+def console(kubeconfig: str = "") -> Iterator[tuple[int, str]]:
+    """The same: (port, a receiver's token)."""
+    with running(kubeconfig) as started:
+        yield started.port, started.token()
 
 
 def _ready(port: int) -> bool:
@@ -118,12 +140,34 @@ def _one_storm(kube: object, port: int, token: str) -> float:
     return time.perf_counter() - started
 
 
+MAKE_SESSION = """
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+user = User.objects.get(is_superuser=True)
+session = SessionStore()
+session[SESSION_KEY] = str(user.pk)
+session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+session.save()
+print(session.session_key)
+"""
+
+
+def five_hundred_viewers(seconds: float, number: int, rounds: int) -> None:
+    with running() as started:
+        token, session = started.token(), started.manage("shell", "--verbosity", "0", "-c", MAKE_SESSION)
+        viewers.measure(started.port, token, started.pid, session, viewers=number, seconds=seconds, rounds=rounds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--only", choices=["webhooks", "resource", "policies"])
+    parser.add_argument("--viewers", type=int, default=500)
+    parser.add_argument("--viewer-rounds", type=int, default=4, help="with and without them, in turn")
+    parser.add_argument("--only", choices=["webhooks", "resource", "viewers", "policies"])
     options = parser.parse_args()
     if options.only in (None, "webhooks"):
         webhooks(options.seconds, options.clients)
@@ -132,6 +176,8 @@ def main() -> None:
             to_the_resource(options.rounds)
         except LookupError as missing:
             print(f"threshold alert to resource: not measured: {missing}")
+    if options.only in (None, "viewers"):
+        five_hundred_viewers(options.seconds, options.viewers, options.viewer_rounds)
     if options.only in (None, "policies"):
         # Last: it sets Django up in this process, with servers that are not there.
         policies.measure()

@@ -31,6 +31,7 @@ class Load:
     processes: int = 2
     namespaces: int = 20
     path: str = "/api/v1/webhooks/alertmanager"
+    group: str = "bench"
 
 
 @dataclass
@@ -89,7 +90,7 @@ def _request(load: Load, serial: int) -> bytes:
     head = f"Host: 127.0.0.1:{load.port}\r\nAuthorization: Bearer {load.token}\r\n"
     if not load.alerts:
         return f"GET {load.path} HTTP/1.1\r\n{head}\r\n".encode()
-    namespace = f"bench-{serial // load.alerts % load.namespaces}"
+    namespace = f"{load.group}-{serial // load.alerts % load.namespaces}"
     alerts = ",".join(ALERT % (namespace, serial + number) for number in range(load.alerts))
     body = f'{{"version":"4","truncatedAlerts":0,"alerts":[{alerts}]}}'
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"

@@ -1,15 +1,18 @@
 """The live page, as an operator sees it: real processes, a real browser."""
 
+import random
 import re
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocket, expect
 
+from storms.rate import BUCKET_SECONDS, rate_of
 from tests.browser.conftest import Console
 from tests.harness.http import resolved
+from tests.harness.wait import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +36,24 @@ def field(storm: Locator, name: str) -> Locator:
 
 def expect_live(page: Page) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)
+
+
+def test_a_fresh_console_leads_to_the_first_storm(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/")
+    expect_live(page)
+    page.evaluate("window.notReloaded = true")
+    welcome, quiet = page.locator('[data-empty="fresh"]'), page.locator('[data-empty="quiet"]')
+    expect(welcome).to_contain_text("No alert has come yet")
+    expect(welcome.locator("pre")).to_contain_text(f"{console.stack.url}/api/v1/webhooks/alertmanager")
+    alerts = console.send(namespace, 10)
+    expect(row(page, namespace)).to_be_visible()
+    expect(welcome).to_be_hidden()
+    console.deliver([resolved(item) for item in alerts])
+    expect(row(page, namespace, "closed")).to_be_visible()
+    expect(quiet).to_contain_text("All quiet")
+    expect(quiet.locator("#last-alert")).to_have_text(re.compile("s ago"))
+    expect(welcome).to_be_hidden()
+    assert page.evaluate("window.notReloaded")
 
 
 def test_a_login_leads_to_the_page(open_page: OpenPage) -> None:
@@ -67,6 +88,177 @@ def test_a_storm_appears_grows_and_ends_without_a_reload(open_page: OpenPage, co
     expect(field(ended, "reason")).to_have_text("resolved")
     expect(storm).to_have_count(0)
     assert page.evaluate("window.notReloaded")
+
+
+def test_a_storm_is_seen_within_two_seconds(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/")
+    expect_live(page)
+    console.send(namespace, 10)
+    expect(row(page, namespace)).to_be_visible(timeout=2_000)
+    storm = row(page, namespace).locator(".storm-rate")
+    expect(storm).to_have_attribute("data-trend", "rising")
+    expect(field(storm, "trend")).to_have_text("rising")  # not by its colour alone
+    expect(field(storm, "per-minute")).to_have_text("10")
+    assert (field(storm, "spark").get_attribute("d") or "").startswith("M")
+    expect(page.locator('link[rel="icon"]')).to_have_attribute("href", re.compile("favicon-critical"))
+
+
+def test_a_higher_severity_recolours_the_storm(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/")
+    expect_live(page)
+    console.send(namespace, 10, severity="warning")
+    storm = row(page, namespace)
+    expect(storm).to_have_attribute("data-severity", "warning")
+    warning = storm.evaluate("e => getComputedStyle(e).borderLeftColor")
+    console.send(namespace, 1, severity="critical")
+    expect(storm).to_have_attribute("data-severity", "critical")
+    expect(field(storm, "severity")).to_have_text("critical")
+    assert storm.evaluate("e => getComputedStyle(e).borderLeftColor") != warning
+
+
+def test_a_group_that_counts_is_seen_with_its_countdown(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/")
+    expect_live(page)
+    console.send(namespace, 7)
+    counting = page.locator("#held .counting", has=page.get_by_text(namespace, exact=True))
+    expect(field(counting, "counted")).to_have_text("7")
+    expect(field(counting, "threshold")).to_have_text("10")
+    left = field(counting, "release")
+    expect(left).to_have_text(re.compile(r"^in [4-9] s$"))
+    expect(left).to_have_text(re.compile(r"^in [1-3] s$"))  # it counts down
+    # Released, they still count in the window, but nothing waits any more.
+    expect(counting).to_have_count(0)
+    console.send(namespace, 2)
+    expect(field(counting, "counted")).to_have_text("9")
+    expect(field(counting, "held")).to_have_text("2")
+    console.send(namespace, 1)
+    expect(field(row(page, namespace), "alerts")).to_have_text("10")
+    expect(counting).to_have_count(0)
+
+
+def test_what_one_acknowledges_in_the_row_the_other_sees(open_page: OpenPage, console: Console, namespace: str) -> None:
+    mine, theirs = open_page("/"), open_page("/")
+    for page in (mine, theirs):
+        expect_live(page)
+        page.evaluate("window.notReloaded = true")
+    console.send(namespace, 10)
+    expect(field(row(theirs, namespace), "who")).to_have_text("nobody has it yet")
+    button = row(mine, namespace).get_by_role("button", name=f"Acknowledge namespace={namespace}")
+    button.click()
+    for page in (mine, theirs):
+        expect(field(row(page, namespace), "who")).to_have_text("acknowledged by root")
+        expect(row(page, namespace).get_by_role("button", name="Acknowledge")).to_be_hidden()
+        assert page.evaluate("window.notReloaded")
+
+
+def test_a_row_is_acknowledged_without_javascript(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    session = open_page("/").context.storage_state()
+    page = open_page("/", log_in=False, java_script_enabled=False, storage_state=session)
+    row(page, namespace).get_by_role("button", name="Acknowledge").click()
+    expect(page).to_have_url(re.compile(r"/$"))
+    expect(page.locator(".messages")).to_have_text(f"Acknowledged: namespace={namespace}.")
+    expect(field(row(page, namespace), "who")).to_have_text("acknowledged by root")
+
+
+def test_a_refusal_is_told_in_the_page(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/")
+    expect_live(page)
+    console.send(namespace, 10)
+    button = row(page, namespace).get_by_role("button", name="Acknowledge")
+    expect(button).to_be_visible()
+    page.context.clear_cookies()
+    button.click()
+    expect(page.locator("#notice")).to_contain_text(re.compile("logged out|may not"))
+    expect(field(row(page, namespace), "who")).to_have_text("nobody has it yet")
+
+
+def test_a_hidden_tab_lets_go_and_catches_up(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/")
+    page.clock.install()
+    sockets: list[WebSocket] = []
+    page.on("websocket", lambda socket: sockets.append(socket))
+    page.reload()
+    expect_live(page)
+    page.evaluate("window.notReloaded = true")
+    look_away(page)
+    page.clock.fast_forward(29_000)
+    assert not sockets[0].is_closed()
+    page.clock.fast_forward(2_000)
+    expect(page.locator("#connection")).to_have_text("Paused while hidden")
+    wait_until(lambda: page.evaluate("1") and sockets[0].is_closed(), message="the socket closes")
+    page.clock.fast_forward(120_000)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    console.send(namespace, 10)
+    assert len(sockets) == 1
+    look_back(page)
+    expect(field(row(page, namespace), "alerts")).to_have_text("10")
+    expect_live(page)
+    assert len(sockets) == 2
+    assert page.evaluate("window.notReloaded")
+
+
+def look_away(page: Page) -> None:
+    page.evaluate(
+        "Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+
+
+def look_back(page: Page) -> None:
+    page.evaluate("delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_the_page_is_narrowed_by_text_severity_and_person(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    names = [f"{namespace}-{name}" for name in ("alpha", "beta", "gamma")]
+    page = open_page("/")
+    expect_live(page)
+    console.send(names[0], 10, severity="critical")
+    console.send(names[1], 10, severity="warning")
+    shown = page.locator("#section-open .storm:visible", has=page.get_by_text(re.compile(f"^{namespace}-")))
+    expect(shown).to_have_count(2)
+
+    page.keyboard.press("/")
+    expect(page.locator("[data-search]")).to_be_focused()
+    page.keyboard.type(f"namespace={names[0]}")
+    expect(shown.locator(".label-value")).to_have_text([names[0]])
+    expect(page.locator("#sieve-result")).to_contain_text(re.compile(r"^1 of \d+ rows shown$"))
+    page.reload()  # the address keeps it
+    expect(shown.locator(".label-value")).to_have_text([names[0]])
+    page.get_by_role("button", name="Show all").click()
+    expect(shown).to_have_count(2)
+
+    page.get_by_label("warning").check()
+    expect(shown.locator(".label-value")).to_have_text([names[1]])
+    console.send(names[2], 10, severity="warning")  # what arrives is asked, too
+    expect(shown).to_have_count(2)
+    row(page, names[2]).get_by_role("button", name="Acknowledge").click()
+    page.get_by_label("mine").check()
+    expect(shown.locator(".label-value")).to_have_text([names[2]])
+
+
+def test_the_script_and_the_server_agree_on_rates(open_page: OpenPage) -> None:
+    page = open_page("/")
+    chance = random.Random(7)
+    cases = []
+    for _ in range(200):
+        now = 1_800_000_000 + chance.random() * 1_000
+        newest = int(now // BUCKET_SECONDS)
+        cases.append(({str(newest - chance.randrange(70)): chance.randrange(1, 400) for _ in range(12)}, now))
+    told = page.evaluate(
+        """async (cases) => {
+            const { rateOf } = await import("/static/console/rate.js");
+            return cases.map(([recent, now]) => Object.values(rateOf(recent, now)));
+        }""",
+        cases,
+    )
+    for (recent, now), (bars, per_minute, trend) in zip(cases, told, strict=True):
+        rate = rate_of(recent, now)
+        # JavaScript rounds a half up, Python to the even one.
+        assert (bars, trend) == (rate.bars, rate.trend)
+        assert abs(per_minute - rate.per_minute) <= 1
 
 
 def test_it_reconnects_and_shows_what_it_missed(open_page: OpenPage, console: Console, namespace: str) -> None:
@@ -167,8 +359,11 @@ def test_it_works_with_the_keyboard(open_page: OpenPage, console: Console, names
     page.keyboard.press("Tab")
     expect(page.locator(".skip")).to_be_focused()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    page.keyboard.press("j")
     expect(page.locator("#section-open a.group").first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#section-open .storm").first.get_by_role("button")).to_be_focused()
+    page.keyboard.press("k")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/storms/"))
 
