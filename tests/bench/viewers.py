@@ -243,9 +243,8 @@ def _print_summary(rounds: list[Round], viewers: int) -> None:
         f"  the viewers' own CPU           {clients / seconds:.2f} cores, {clients / (clients + console):.0%} of both"
     )
     updates = [count for done in with_ for count in done.watched.updates]
-    print(
-        f"  updates to each viewer         {sum(updates) / viewers / seconds:.2f}/s, {min(updates)} to {max(updates)} a round"
-    )
+    each = f"{sum(updates) / viewers / seconds:.2f}/s"
+    print(f"  updates to each viewer         {each}, {min(updates)} to {max(updates)} in a round")
     print(f"  sent                           {sum(done.watched.size for done in with_) / seconds / 1e6:.1f} MB/s")
     print(f"  seconds between updates        {_percentiles(gaps)}; {sum(done.watched.lost for done in with_)} cut off")
 
