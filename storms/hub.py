@@ -145,7 +145,7 @@ class Hub:
 
     async def _listen(self, layer: Any, channel: str) -> None:
         while True:
-            message = await layer.receive(channel)
+            message = await _receive(layer, channel)
             self.changed.add(UUID(message["storm"]))
             self.woken.set()
 
@@ -256,6 +256,17 @@ _hubs: "WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = WeakKeyDictionary()
 def current() -> Hub:
     """The hub of the running event loop: a web process has one."""
     return _hubs.setdefault(asyncio.get_running_loop(), Hub())
+
+
+async def _receive(layer: Any, channel: str) -> dict[str, Any]:
+    """The layer may lose a cancellation while it connects (channels_redis 4.3), and then waits for ever: ask again."""
+    receiving = asyncio.ensure_future(layer.receive(channel))
+    try:
+        return dict(await asyncio.shield(receiving))
+    finally:
+        while not receiving.done():
+            receiving.cancel()
+            await asyncio.wait({receiving}, timeout=0.1)
 
 
 def _read_storms(ids: Iterable[UUID | None]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import { fill, showRate } from "./row.js";
 import { sift } from "./sieve.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime } from "./time.js";
-import { setTotal, showEmpty, showTotals } from "./totals.js";
+import { noteAlert, setTotal, showTotals } from "./totals.js";
 
 const RATE_PAUSE = 5000;
 const template = document.getElementById("storm-row").content.firstElementChild;
@@ -56,6 +56,7 @@ function show(storm) {
     rows.set(storm.id, row);
   }
   fill(row, storm, isNew);
+  noteAlert(storm.last_alert_at);
   place(row, storm.state);
   if (isNew) row.classList.add("arrived");
 }
@@ -123,7 +124,6 @@ function summarise() {
     const howMany = section.querySelector("[data-how-many]");
     if (howMany) setText(howMany, String(counts[state]));
   }
-  if (rows.size) showEmpty("quiet");
   document.getElementById("empty").hidden = counts.open > 0;
   setTotal("open", counts.open);
   setTotal("settled", counts.settled);

@@ -9,13 +9,18 @@ export function showTotals(totals) {
   // The words are those of storms/templatetags/console.py.
   setText(total("reduction"), alerts ? `${Math.max(Math.floor((100 * (alerts - resources)) / alerts), 0)} %` : "-");
   setText(total("each"), resources ? (alerts / resources).toFixed(1) : "-");
-  if (!totals.last_alert_at) return;
-  setTime(document.querySelector("#last-alert time"), totals.last_alert_at);
+  if (totals.last_alert_at) noteAlert(totals.last_alert_at);
+}
+
+// When the newest alert came: the totals say it every few seconds, a storm's message at once.
+export function noteAlert(iso) {
+  const target = document.querySelector("#last-alert time");
+  if (!(Date.parse(target.getAttribute("datetime")) >= Date.parse(iso))) setTime(target, iso);
   showEmpty("quiet");
 }
 
 // Which of the two: nothing burns, or nothing ever came.
-export function showEmpty(kind) {
+function showEmpty(kind) {
   for (const box of document.querySelectorAll("[data-empty]")) box.hidden = box.dataset.empty !== kind;
 }
 
