@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 
+from stormconsole.accounts.services import may_enter_admin
 from storms import live
 from storms.actions import OPERATE
 from storms.choices import Severity
@@ -67,7 +68,7 @@ def _page(user: Any, name: str, **query: str) -> str:
 
 
 def _admin(user: Any, model: str, **query: str) -> str:
-    may = user.is_staff and user.has_perm(f"storms.view_{model}")
+    may = may_enter_admin(user) and user.has_perm(f"storms.view_{model}")
     return _address(f"admin:storms_{model}_changelist", query) if may else ""
 
 
