@@ -5,7 +5,6 @@ Newest first, in pages that a cursor leads through (`storms.pagination`); filter
 
 from typing import Any
 
-import yaml
 from django.db.models import QuerySet
 from django.http import Http404
 from drf_spectacular.types import OpenApiTypes
@@ -20,7 +19,9 @@ from rest_framework.serializers import BaseSerializer
 from storms import filters, openapi, serializers  # noqa: F401  (openapi registers the token's scheme)
 from storms.action_api import AlertActions, StormActions
 from storms.models import Alert, RemediationRequest, Storm
+from storms.observed import compare
 from storms.permissions import ModelPermissions
+from storms.yaml_text import yaml_text
 
 
 class ConsoleViewSet(viewsets.GenericViewSet[Any]):
@@ -66,7 +67,7 @@ class YamlRenderer(BaseRenderer):
     charset = "utf-8"
 
     def render(self, data: Any, media_type: str | None = None, context: Any = None) -> bytes:
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
+        return yaml_text(data).encode()
 
 
 class RemediationRequestViewSet(ReadOnlyViewSet):
@@ -85,6 +86,15 @@ class RemediationRequestViewSet(ReadOnlyViewSet):
         if row.manifest is None:
             raise Http404
         return Response(row.manifest, headers={"Content-Disposition": f'attachment; filename="{row.name}.yaml"'})
+
+    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR}, filters=False)
+    def observed(self, request: Request, pk: str | None = None) -> Response:
+        """The resource as the cluster has it, as far as the watch has seen; 404 where the cluster has none."""
+        row = self.get_object()
+        found = compare(row).found
+        if found is None:
+            raise Http404
+        return Response(found, headers={"Content-Disposition": f'attachment; filename="{row.name}-in-cluster.yaml"'})
 
 
 router = SimpleRouter()

@@ -114,7 +114,7 @@ def resources_of(storm: Storm, search: Search, size: int) -> Page[AffectedRow]:
     """Those about which something fires come first; then by namespace, kind and name."""
     key = _read(search.after, ResourceKey)
     quiet, namespace, kind, name = (key.quiet, key.namespace, key.kind, key.name) if key else (False, "", "", "")
-    parameters = {
+    parameters: dict[str, Any] = {
         "storm": storm.id,
         "names": NAMES_SHOWN,
         "text": search.text,
@@ -129,8 +129,13 @@ def resources_of(storm: Storm, search: Search, size: int) -> Page[AffectedRow]:
     }
     with connection.cursor() as cursor:
         cursor.execute(_RESOURCES, parameters)
-        found = [AffectedRow(*row[:5], _SEVERITIES[row[5]], *row[6:]) for row in cursor.fetchall()]
+        found = [_affected(row) for row in cursor.fetchall()]
     return _page(found, size, lambda row: ResourceKey(row.firing == 0, row.namespace, row.kind, row.name))
+
+
+def _affected(row: Sequence[Any]) -> AffectedRow:
+    namespace, kind, name, alerts, firing, severity, names, different, last_at = row
+    return AffectedRow(namespace, kind, name, alerts, firing, _SEVERITIES[severity], names, different, last_at)
 
 
 def _literally(text: str) -> str:

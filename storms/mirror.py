@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections
-from django.db.models import Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from storms.choices import AlertStatus, StormState, SyncState
 from storms.cluster import (
@@ -24,7 +24,9 @@ from storms.cluster import (
     ResourceExpired,
     get_cluster,
 )
-from storms.models import RemediationRequest
+from storms.differences import Difference, differences
+from storms.models import ObservedResource, RemediationRequest
+from storms.observed import owned, storable, storable_status
 from storms.remediation import CONSOLE_URL, KIND_LABEL, MANAGED_BY, TRUNCATED
 from storms.services import requests as services
 
@@ -37,9 +39,11 @@ RELIST_SECONDS = 600.0
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 MAX_DETAIL = 400
+MAX_CHANGES_TOLD = 20
+"""Fields that a drift's event names with both values."""
 
 # Not the manifest, which can have 100 kB and is needed for few events only.
-ROW_FIELDS = ("id", "name", "namespace", "uid", "resource_version", "phase", "phase_message")
+ROW_FIELDS = ("id", "name", "namespace", "uid", "resource_version", "phase", "phase_message", "apply_count")
 
 
 class Mirror:
@@ -124,7 +128,8 @@ def drift(resource: Resource, manifest: Resource) -> list[str]:
     """
     owners = _other_owners(resource)
     if resource.get("spec") != manifest["spec"] and "f:spec" in owners:
-        return [f"{path} by {owners['f:spec']}" for path in _changed(resource.get("spec"), manifest["spec"], "spec")]
+        changed = differences(manifest["spec"], resource.get("spec"), "spec", into_lists=False)
+        return [f"{one.path} by {owners['f:spec']}" for one in changed]
     found = []
     for section in ("labels", "annotations"):
         live = resource["metadata"].get(section) or {}
@@ -140,7 +145,7 @@ def drift(resource: Resource, manifest: Resource) -> list[str]:
 def _handle(events: list[tuple[str, Resource]]) -> None:
     """Raises DatabaseError only."""
     names = [resource["metadata"]["name"] for _, resource in events]
-    rows = {row.name: row for row in RemediationRequest.objects.filter(name__in=names).only(*ROW_FIELDS)}
+    rows = {row.name: row for row in _rows(names)}
     for kind, resource in events:
         namespace, name = _key(resource)
         row = rows.get(name)
@@ -154,13 +159,20 @@ def _handle(events: list[tuple[str, Resource]]) -> None:
             logger.exception("RemediationRequest %s/%s not mirrored", namespace, name)
 
 
+def _rows(names: list[str]) -> QuerySet[RemediationRequest]:
+    """With what was seen of them last: `seen_status`, and whether they `differed` from what was applied."""
+    differing = ObservedResource.objects.filter(request=OuterRef("pk"), body__isnull=False)
+    rows = RemediationRequest.objects.filter(name__in=names).only(*ROW_FIELDS)
+    return rows.annotate(seen_status=F("observed__status"), differed=Exists(differing))
+
+
 def _handle_one(kind: str, resource: Resource, row: RemediationRequest) -> None:
     metadata = resource["metadata"]
     if kind == "DELETED":
         _take_deletion(row, metadata)
     elif not _is_older(metadata, row):
-        _take_status(row, metadata, resource.get("status") or {})
-        _take_drift(row, resource)
+        _take_status(row, metadata, storable_status(resource))
+        _take_difference(row, resource)
 
 
 def _key(resource: Resource) -> tuple[str, str]:
@@ -175,7 +187,8 @@ def _take_deletion(row: RemediationRequest, metadata: dict[str, Any]) -> None:
 
 def _take_status(row: RemediationRequest, metadata: dict[str, Any], status: dict[str, Any]) -> None:
     phase, message = str(status.get("phase") or ""), str(status.get("message") or "")
-    if (phase, message) != (row.phase, row.phase_message):
+    seen = row.seen_status or {}  # type: ignore[attr-defined]
+    if (phase, message, status) != (row.phase, row.phase_message, seen):
         services.mirror_status(
             rr_id=row.id,
             uid=metadata["uid"],
@@ -183,16 +196,29 @@ def _take_status(row: RemediationRequest, metadata: dict[str, Any], status: dict
             generation=int(metadata.get("generation", 0)),
             phase=phase,
             message=message,
+            status=status,
         )
 
 
-def _take_drift(row: RemediationRequest, resource: Resource) -> None:
+def _take_difference(row: RemediationRequest, resource: Resource) -> None:
+    """Keep what the cluster has while it is not what was applied; correct it where it is somebody's edit."""
     # Most events are the echo of our own applies: told apart without reading the manifest.
-    if not (_other_owners(resource) or _lost_marks(resource)):
+    differed = row.differed  # type: ignore[attr-defined]
+    if not (_other_owners(resource) or _lost_marks(resource) or differed):
         return
-    changed = drift(resource, row.manifest) if row.manifest else []
+    if not row.manifest:
+        return
+    found = list(differences(owned(row.manifest), owned(resource)))
+    if found or differed:
+        body = storable(resource) if found else None
+        services.mirror_difference(rr_id=row.id, apply_count=row.apply_count, body=body)
+    changed = drift(resource, row.manifest)
     if changed:
-        services.mirror_drift(rr_id=row.id, detail=", ".join(changed)[:MAX_DETAIL])
+        services.mirror_drift(rr_id=row.id, detail=", ".join(changed)[:MAX_DETAIL], changes=_told(found))
+
+
+def _told(found: list[Difference]) -> list[dict[str, str | None]]:
+    return [{"path": one.path, "applied": one.before, "found": one.after} for one in found[:MAX_CHANGES_TOLD]]
 
 
 def _is_older(metadata: dict[str, Any], row: RemediationRequest) -> bool:
@@ -239,14 +265,6 @@ def _lost_marks(resource: Resource) -> bool:
         {MANAGED_BY, KIND_LABEL} <= (metadata.get("labels") or {}).keys()
         and CONSOLE_URL in (metadata.get("annotations") or {})
     )
-
-
-def _changed(live: Any, applied: Any, path: str) -> list[str]:
-    """Paths of the innermost objects' fields that differ; a list counts as one value."""
-    if not (isinstance(live, dict) and isinstance(applied, dict)):
-        return [path] if live != applied else []
-    names = sorted({*live, *applied})
-    return [found for name in names for found in _changed(live.get(name), applied.get(name), f"{path}.{name}")]
 
 
 def _backoff(failures: int) -> float:

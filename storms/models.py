@@ -434,6 +434,23 @@ class RemediationRequest(models.Model):
         return f"{self.namespace}/{self.name}"
 
 
+class ObservedResource(models.Model):
+    """What the watch saw of a RemediationRequest in the cluster, beyond what was applied there.
+
+    A row of its own, since lists of requests need none of it, and it can be half a megabyte.
+    """
+
+    request = models.OneToOneField(
+        RemediationRequest, on_delete=models.CASCADE, primary_key=True, related_name="observed"
+    )
+    at = models.DateTimeField()
+    body = models.JSONField(null=True, help_text="The resource where it differs; {}: deleted; null: as applied.")
+    status = models.JSONField(default=dict, help_text="The remediation operator's, bounded.")
+
+    def __str__(self) -> str:
+        return f"{self.request_id} at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
 class StormEvent(models.Model):
     """The timeline of a storm."""
 

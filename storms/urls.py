@@ -3,7 +3,7 @@
 from django.urls import path
 
 from storms import actions
-from storms.pages import alert, breakdown, course, history, members, now, storm
+from storms.pages import alert, breakdown, course, history, members, now, resource, storm
 
 urlpatterns = [
     path("", now.now, name="now"),
@@ -20,6 +20,7 @@ urlpatterns = [
     path("storms/<uuid:storm_id>/note/", actions.note, name="note-storm"),
     path("storms/<uuid:storm_id>/close/", actions.close, name="close-storm"),
     path("storms/<uuid:storm_id>/merge/", actions.merge, name="merge-storm"),
+    path("remediation-requests/<uuid:rr_id>/", resource.resource, name="remediation-request"),
     path("alerts/<uuid:alert_id>/", alert.alert, name="alert"),
     path("alerts/<uuid:alert_id>/split/", actions.split, name="split-alert"),
 ]

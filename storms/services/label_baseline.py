@@ -6,6 +6,7 @@ million alerts. Ids of alerts are hashes, so all ids up to a bound are such a sa
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -46,7 +47,8 @@ def measure_label_baseline(*, now: datetime) -> None:
     """Count anew, if it is time. Two at once do the same work twice, and no harm."""
     if not baseline_is_due(now=now):
         return
-    parameters = {"since": now - timedelta(days=DAYS), "at": now, "values": MAX_VALUES, "length": MAX_VALUE_LENGTH}
+    since = now - timedelta(days=DAYS)
+    parameters: dict[str, Any] = {"since": since, "at": now, "values": MAX_VALUES, "length": MAX_VALUE_LENGTH}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"set local statement_timeout = '{TIMEOUT}'")
         cursor.execute(_COUNT, parameters)
@@ -57,7 +59,7 @@ def measure_label_baseline(*, now: datetime) -> None:
     LabelBaseline.objects.update_or_create(
         id=1,
         defaults={
-            "since": parameters["since"],
+            "since": since,
             "at": now,
             "sample_to": to,
             "sampled": sampled,

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from storms import live
 from storms.choices import EventKind, RequestKind, StormState, SyncState
-from storms.models import RemediationRequest, StormEvent
+from storms.models import ObservedResource, RemediationRequest, StormEvent
 
 # At most one apply per second and storm.
 APPLY_INTERVAL = timedelta(seconds=1)
@@ -126,7 +126,9 @@ def record_applied(
             manifest the cluster took last is unknown: the row is synced once more.
     """
     first = RemediationRequest.objects.filter(id=rr_id, applied_at__isnull=True).exists()
-    RemediationRequest.objects.filter(id=rr_id).exclude(uid=uid).update(phase="", phase_message="", phase_at=None)
+    fresh = RemediationRequest.objects.filter(id=rr_id).exclude(uid=uid)
+    if fresh.update(phase="", phase_message="", phase_at=None):
+        ObservedResource.objects.filter(request_id=rr_id).update(status={})
     applied: dict[str, Any] = {
         "applied_at": timezone.now(),
         "manifest": manifest,
@@ -142,6 +144,7 @@ def record_applied(
     if not RemediationRequest.objects.filter(id=rr_id, apply_count=apply_count).update(**applied):
         unsure = applied | {"applied_hash": "", "desired_version": F("desired_version") + 1}
         RemediationRequest.objects.filter(id=rr_id).update(**unsure)
+    ObservedResource.objects.filter(request_id=rr_id).update(body=None, at=timezone.now())
     _settle_version(rr_id, version)
     if first:
         _storm_event(rr_id, EventKind.APPLIED, "RemediationRequest applied", once=EventKind.APPLIED)
@@ -219,9 +222,19 @@ def move_to_namespace(*, rr_id: UUID, namespace: str, origin_namespace: str) -> 
     )
 
 
-def mirror_status(*, rr_id: UUID, uid: str, resource_version: str, generation: int, phase: str, message: str) -> None:
+def mirror_status(
+    *,
+    rr_id: UUID,
+    uid: str,
+    resource_version: str,
+    generation: int,
+    phase: str,
+    message: str,
+    status: dict[str, Any],
+) -> None:
     """The operator's word, from the watch: mirrored to the row, a changed phase to the storm's timeline."""
     with transaction.atomic():
+        observe(rr_id=rr_id, status=status)
         changed = (
             RemediationRequest.objects.filter(id=rr_id)
             .exclude(phase=phase, phase_message=message)
@@ -231,27 +244,48 @@ def mirror_status(*, rr_id: UUID, uid: str, resource_version: str, generation: i
         if changed and phase:
             text = f"Phase: {phase}" + (f" ({message})" if message else "")
             _storm_event(rr_id, EventKind.PHASE_CHANGED, text[:500])
-    if changed:
-        _publish(rr_id)
+    _publish(rr_id)
 
 
 def mirror_deleted(*, rr_id: UUID) -> None:
     """Somebody deleted the resource: made again while it is wanted (an open storm, an alert that fires)."""
+    observe(rr_id=rr_id, body={}, status={})
     _correct(rr_id, "The resource was deleted in the cluster; it is made again")
 
 
-def mirror_drift(*, rr_id: UUID, detail: str) -> None:
-    """Somebody edited the resource: corrected while it is wanted."""
-    _correct(rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500])
+def mirror_difference(*, rr_id: UUID, apply_count: int, body: dict[str, Any] | None) -> None:
+    """The cluster holds `body`, which is not what was applied; None: it is again.
+
+    `apply_count` is the row's that it was compared with: of an older manifest nothing is kept.
+    """
+    with transaction.atomic():
+        rows = RemediationRequest.objects.select_for_update(no_key=True, of=("self",))
+        if not rows.filter(id=rr_id, apply_count=apply_count).exists():
+            return
+        observe(rr_id=rr_id, body=body)
+    _publish(rr_id)
 
 
-def _correct(rr_id: UUID, message: str) -> None:
+def mirror_drift(*, rr_id: UUID, detail: str, changes: list[dict[str, str | None]]) -> None:
+    """Somebody edited the resource: corrected while it is wanted.
+
+    `changes` are the first fields that differ, {path, applied, found}, with values as JSON.
+    """
+    _correct(rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500], {"changes": changes})
+
+
+def observe(*, rr_id: UUID, **seen: Any) -> None:
+    """Keep what was seen of the resource: its `body`, its `status`, or both; see `ObservedResource`."""
+    ObservedResource.objects.update_or_create(request_id=rr_id, defaults={**seen, "at": timezone.now()})
+
+
+def _correct(rr_id: UUID, message: str, detail: dict[str, Any] | None = None) -> None:
     with transaction.atomic():
         corrected = _make_due_again(rr_id)
         if corrected:
-            _storm_event(rr_id, EventKind.DRIFT, message)
-    if corrected:
-        _publish(rr_id)
+            _storm_event(rr_id, EventKind.DRIFT, message, detail=detail)
+    # Also where it stays as it is: the storm's page shows what the cluster has.
+    _publish(rr_id)
 
 
 def _make_due_again(rr_id: UUID) -> bool:
@@ -270,12 +304,15 @@ def _make_due_again(rr_id: UUID) -> bool:
     )
 
 
-def _storm_event(rr_id: UUID, kind: EventKind, message: str, *, once: str | None = None) -> None:
+def _storm_event(
+    rr_id: UUID, kind: EventKind, message: str, *, once: str | None = None, detail: dict[str, Any] | None = None
+) -> None:
     """On the storm's timeline, if the request is a storm's (its id is the storm's)."""
     if not RemediationRequest.objects.filter(id=rr_id, kind=RequestKind.STORM).exists():
         return
     StormEvent.objects.bulk_create(
-        [StormEvent(storm_id=rr_id, kind=kind, at=timezone.now(), message=message, once=once)], ignore_conflicts=True
+        [StormEvent(storm_id=rr_id, kind=kind, at=timezone.now(), message=message, once=once, detail=detail or {})],
+        ignore_conflicts=True,
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-import yaml
 from django import template
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -16,6 +15,7 @@ from storms import heatmap, hostile
 from storms.heatmap import Cell
 from storms.models import Storm
 from storms.rate import Rate, rate_of
+from storms.yaml_text import yaml_text
 
 register = template.Library()
 
@@ -94,7 +94,7 @@ def told(event: Any) -> str:
 
 @register.filter
 def as_yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return yaml_text(value)
 
 
 @register.filter

@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from stormconsole.alive import is_alive
@@ -21,8 +23,9 @@ from storms.choices import SyncState
 from storms.cluster import Cluster, kubernetes_cluster
 from storms.mirror import Mirror, drift
 from storms.models import RemediationRequest, Storm
+from storms.observed import compare
 from storms.tasks import sync
-from tests.factories import make_alert, make_request, make_storm
+from tests.factories import make_admin, make_alert, make_request, make_storm
 from tests.harness.kube import Kube
 from tests.harness.wait import wait_until
 from tests.storms.facts import alert_manifest, storm_manifest
@@ -166,6 +169,57 @@ def test_it_notices_an_edit_by_hand_and_it_is_corrected(
     assert held is not None
     assert held["spec"] == row.manifest["spec"]
     assert drift(held, row.manifest) == []
+
+
+def test_the_storm_s_page_shows_an_edit_by_hand_while_it_lasts(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror], client: Client
+) -> None:
+    client.force_login(make_admin())
+    page = f"/remediation-requests/{row.id}/"
+    assert "as applied" in client.get(page).content.decode()
+    mirroring()
+    kube.edit(row.namespace, row.name, {"spec": {"severity": "info"}})
+    wait_until(lambda: "spec.severity" in client.get(page).content.decode())
+    assert compare(RemediationRequest.objects.get(id=row.id)).drifted
+    [event] = Storm.objects.get(id=row.id).events.filter(kind="drift")
+    assert event.detail == {"changes": [{"path": "spec.severity", "applied": '"critical"', "found": '"info"'}]}
+    apply_row(row)
+    # Other managers still own something, so the echo of the correction is compared too, and is no difference.
+    wait_until(lambda: compare(RemediationRequest.objects.get(id=row.id)).state == "applied")
+    assert "spec.severity" not in client.get(page).content.decode()
+
+
+def test_what_others_add_is_shown_and_is_no_drift(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]
+) -> None:
+    mirroring()
+    kube.edit(row.namespace, row.name, {"metadata": {"labels": {"team": "theirs"}}})
+    wait_until(lambda: compare(row).differences)
+    assert [(one.path, one.after) for one in compare(row).differences] == [("metadata.labels.team", '"theirs"')]
+    assert not compare(row).drifted
+    assert events(row) == []
+
+
+def test_a_deletion_of_what_is_over_is_shown(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]
+) -> None:
+    Storm.objects.filter(id=row.id).update(state="closed", closed_at=timezone.now(), firing_count=0)
+    mirroring()
+    kube.delete_all()
+    wait_until(lambda: compare(row).state == "deleted")
+    assert events(row) == []
+
+
+def test_it_keeps_the_operator_s_conditions(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror]
+) -> None:
+    mirroring()
+    kube.set_status(row.namespace, row.name, "Processing", "restarting pods")
+    wait_until(lambda: compare(row).status)
+    assert compare(row).status == {"phase": "Processing", "message": "restarting pods"}
+    found = compare(row).found
+    assert found is not None
+    assert found["status"]["phase"] == "Processing"
 
 
 def test_it_takes_our_own_applies_for_no_drift(

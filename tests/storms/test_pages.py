@@ -205,7 +205,7 @@ def test_a_storm_s_page_tells_its_story(admin: Client) -> None:
     for words in ("10 alerts in 60 s reached", "scaling up", "1 earlier resource,", "api-1"):
         assert words in seen
     assert f"/storms/{earlier.id}/" in seen
-    assert "signalName: HighLatency" in seen
+    assert "signalName: HighLatency" in admin.get(f"/remediation-requests/{request.id}/").content.decode()
     assert f"/storms/{storm.id}/" in admin.get(f"/storms/{earlier.id}/").content.decode()
 
 
