@@ -1,5 +1,6 @@
 """The admin of ingestion: receivers are made here, the ledger is to be read."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -7,15 +8,28 @@ from django.contrib import admin, messages
 from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
+from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from ingestion.dead_letter_admin import DeadLetterAdmin, DeadLetterInline
 from ingestion.models import Delivery, Receiver, ReceiverKind
-from ingestion.services import create_receiver, delete_receiver, edit_receiver, rotate_token
+from ingestion.services import (
+    OPTIONS,
+    OVERLAP,
+    create_receiver,
+    delete_receiver,
+    edit_receiver,
+    revoke_old_token,
+    rotate_token,
+)
 from ingestion.silence_admin import SilenceAdmin
+from stormconsole.pressure import over_limit
 from storms.admin import show_token
 from storms.admin_base import ReadOnlyAdmin, href, link
+from storms.templatetags.console import exact
 
 __all__ = ["DeadLetterAdmin", "DeliveryAdmin", "ReceiverAdmin", "SilenceAdmin"]
 
@@ -46,15 +60,24 @@ receivers:
   -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\
   -d '{{"id": "first-try", "name": "Hello", "severity": "info", "summary": "The first alert"}}'""",
 }
-RECEIVER_OPTIONS = ("static_labels", "allowed_namespaces", "heartbeat_minutes")
 
 
 class ReceiverForm(forms.ModelForm):
     """No static labels are an empty object, not null."""
 
+    old_token_hours = forms.IntegerField(
+        label="When rotated, the old token goes on for",
+        initial=OVERLAP // timedelta(hours=1),
+        min_value=0,
+        max_value=720,
+        required=False,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Hours, for the time until every sender has the new one. 0: it is refused at once.",
+    )
+
     class Meta:
         model = Receiver
-        fields = ("name", "kind", "enabled", *RECEIVER_OPTIONS)
+        fields = ("name", "kind", "enabled", *OPTIONS)
 
     def clean_static_labels(self) -> dict[str, str]:
         return self.cleaned_data["static_labels"] or {}
@@ -65,16 +88,27 @@ class ReceiverAdmin(ModelAdmin):
     """A new receiver's token, and a rotated one, is shown once, in the answer to the form."""
 
     form = ReceiverForm
-    list_display = ("name", "kind", "shown_enabled", "heard_at", "shown_heartbeat", "created_at")
+    list_display = (
+        "name",
+        "kind",
+        "shown_enabled",
+        "heard_at",
+        "shown_heartbeat",
+        "shown_limit",
+        "shown_old_token",
+        "created_at",
+    )
     list_filter = ("kind", "enabled")
     search_fields = ("name",)
     fieldsets = (
         (None, {"fields": ("name", "kind", "enabled", "created_at")}),
         ("What it sends", {"fields": ("static_labels", "allowed_namespaces")}),
         ("When it falls silent", {"fields": ("heartbeat_minutes", "heard_at")}),
+        ("When it sends too much", {"fields": (("alerts_per_minute", "shown_over_limit"),)}),
     )
-    actions = ("rotate",)
-    actions_submit_line = ("save_and_rotate",)
+    token_fieldset = ("Token", {"fields": (("token_rotated_at", "shown_old_token"), "old_token_hours")})
+    actions = ("rotate", "refuse_old_token")
+    actions_submit_line = ("save_and_rotate", "save_and_refuse_old_token")
 
     @display(description="Enabled", ordering="enabled", label={"on": "success", "off": "default"})
     def shown_enabled(self, receiver: Receiver) -> str:
@@ -82,14 +116,21 @@ class ReceiverAdmin(ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         """The kind is what the token opens: another kind is another receiver."""
-        return ("kind", "created_at", "heard_at") if obj else ("created_at", "heard_at")
+        always = ("created_at", "heard_at", "shown_over_limit", "token_rotated_at", "shown_old_token")
+        return ("kind", *always) if obj else always
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return (*self.fieldsets, self.token_fieldset) if obj else self.fieldsets
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Receiver]:
         accepted = Delivery.objects.filter(
             receiver=OuterRef("pk"), http_status__lt=300, kind__in=ReceiverKind.values
         ).order_by("-received_at")
+        with_old = Delivery.objects.filter(receiver=OuterRef("pk"), old_token=True).order_by("-received_at")
         receivers: QuerySet[Receiver] = super().get_queryset(request)
-        return receivers.annotate(heard=Subquery(accepted.values("received_at")[:1]))
+        return receivers.annotate(
+            heard=Subquery(accepted.values("received_at")[:1]), old_heard=Subquery(with_old.values("received_at")[:1])
+        )
 
     @display(description="Last accepted", ordering="heard")
     def heard_at(self, receiver: Receiver) -> Any:
@@ -99,10 +140,35 @@ class ReceiverAdmin(ModelAdmin):
     def shown_heartbeat(self, receiver: Receiver) -> str:
         return f"{receiver.heartbeat_minutes} min" if receiver.heartbeat_minutes else "-"
 
+    @display(description="Limit", ordering="alerts_per_minute")
+    def shown_limit(self, receiver: Receiver) -> str:
+        return f"{receiver.alerts_per_minute}/min" if receiver.alerts_per_minute else "-"
+
+    @display(description="Refused as over it")
+    def shown_over_limit(self, receiver: Receiver) -> str:
+        if receiver.pk is None:
+            return "-"
+        try:
+            return f"{over_limit([receiver.pk])[receiver.pk]} webhooks"
+        except RedisError:
+            return "unknown, the store is away"
+
+    @display(description="Old token")
+    def shown_old_token(self, receiver: Receiver) -> str:
+        """Until when it goes on, and whether anybody still uses it."""
+        until = receiver.previous_token_until
+        if until is None:
+            return "-"
+        heard = getattr(receiver, "old_heard", None)
+        used = f"used last {exact(heard)}" if heard and heard > receiver.token_rotated_at else "not used since"
+        return f"{'goes on until' if until > timezone.now() else 'refused since'} {exact(until)}, {used}"
+
     def save_model(self, request: HttpRequest, obj: Receiver, form: Any, change: bool) -> None:
-        options = {field: getattr(obj, field) for field in ("enabled", *RECEIVER_OPTIONS)}
+        options = {field: getattr(obj, field) for field in ("enabled", *OPTIONS)}
         if change:
             edit_receiver(receiver=obj, actor=request.user.get_username(), name=obj.name, **options)
+            hours = form.cleaned_data.get("old_token_hours")
+            request.overlap = OVERLAP if hours is None else timedelta(hours=hours)  # type: ignore[attr-defined]
             self._run_submit_actions(request, obj)
             return
         receiver, token = create_receiver(name=obj.name, kind=obj.kind, actor=request.user.get_username(), **options)
@@ -123,11 +189,25 @@ class ReceiverAdmin(ModelAdmin):
 
     @action(description="Save and rotate the token", permissions=["change"])
     def save_and_rotate(self, request: HttpRequest, obj: Receiver) -> None:
-        request.new_token = rotate_token(  # type: ignore[attr-defined]
-            receiver=obj, actor=request.user.get_username()
-        )
+        overlap: timedelta = request.overlap  # type: ignore[attr-defined]
+        token = rotate_token(receiver=obj, overlap=overlap, actor=request.user.get_username())
+        request.new_token = token  # type: ignore[attr-defined]
 
-    @action(description="Rotate the token", permissions=["change"])
+    @action(description="Save and refuse the old token now", permissions=["change"])
+    def save_and_refuse_old_token(self, request: HttpRequest, obj: Receiver) -> None:
+        self._refuse_old_tokens(request, [obj])
+
+    @action(description="Refuse the old token now", permissions=["change"])
+    def refuse_old_token(self, request: HttpRequest, queryset: QuerySet[Receiver]) -> None:
+        self._refuse_old_tokens(request, list(queryset))
+
+    def _refuse_old_tokens(self, request: HttpRequest, receivers: list[Receiver]) -> None:
+        actor = request.user.get_username()
+        revoked = [receiver for receiver in receivers if revoke_old_token(receiver=receiver, actor=actor)]
+        level = messages.SUCCESS if revoked else messages.WARNING
+        self.message_user(request, f"{len(revoked)} of {len(receivers)} had an old token, now refused.", level)
+
+    @action(description="Rotate the token; the old one goes on for a day", permissions=["change"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Receiver]) -> HttpResponse | None:
         if queryset.count() != 1:
             self.message_user(request, "Choose one receiver: its new token is shown once.", messages.ERROR)

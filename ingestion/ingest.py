@@ -10,6 +10,7 @@ from ingestion import receivers, silences
 from ingestion.adapters import alertmanager, generic, kubernetes_event
 from ingestion.adapters.batch import Batch, Content, PayloadError, Rejected
 from ingestion.ledger import DeliveryRecord, Receipt, Replay, http_status
+from ingestion.limits import require_within_limit
 from ingestion.models import ReceiverKind
 from ingestion.normalise import Terms
 from ingestion.receivers import KnownReceiver
@@ -47,7 +48,7 @@ class Ingested:
 
 
 class _ReceiverEdited(Exception):
-    """The receiver's terms changed since it was authenticated: what was read under the old ones is void."""
+    """The receiver's terms or its limit are not what they were: what was read under the old ones is void."""
 
     def __init__(self, receiver: KnownReceiver) -> None:
         super().__init__(f"receiver {receiver.name} was edited")
@@ -57,12 +58,17 @@ class _ReceiverEdited(Exception):
 def ingest(*, content: Content, receiver: KnownReceiver, receipt: Receipt) -> Ingested:
     """Take a webhook in; everything is committed when this returns.
 
-    Raises: Problem (400 for what cannot be read, 401 for a token revoked a moment ago), django.db.Error if PostgreSQL
-    fails; nothing is recorded then.
+    Raises: Problem (400 for what cannot be read, 401 for a token revoked a moment ago, 503 for a receiver over its
+    limit), django.db.Error if PostgreSQL fails; nothing is recorded then.
     """
+    counted_against: list[int | None] = []
 
     def take(receiver: KnownReceiver) -> Ingested:
         batch = _parse(receipt.kind, content, receiver.terms)
+        # Once, unless it is the limit that was edited meanwhile.
+        if receiver.alerts_per_minute not in counted_against:
+            counted_against.append(receiver.alerts_per_minute)
+            require_within_limit(receiver, len(batch.alerts) + len(batch.rejected))
         results = record_batch(
             batch=batch,
             receipt=receipt,
@@ -154,7 +160,7 @@ def require_same(receiver: KnownReceiver) -> None:
             "The token was revoked: rotate the receiver's token in the admin.",
             headers={"WWW-Authenticate": 'Bearer realm="stormconsole"'},
         )
-    if now.terms != receiver.terms:
+    if (now.terms, now.alerts_per_minute) != (receiver.terms, receiver.alerts_per_minute):
         raise _ReceiverEdited(now)
 
 

@@ -39,9 +39,9 @@ _TOTALS_NAMES = (
 _DELIVERY = """
 delivery as (
     insert into ingestion_delivery (id, receiver_id, kind, received_at, remote_addr, http_status, body_bytes,
-        received, outcomes, not_kept, truncated_alerts, error)
+        received, outcomes, not_kept, truncated_alerts, old_token, error)
     values ({id}, %(d_receiver)s, %(d_kind)s, %(d_received_at)s, %(d_remote_addr)s, %(d_status)s, %(d_bytes)s,
-        %(d_received)s, %(d_outcomes)s, {not_kept}, %(d_truncated)s, '')
+        %(d_received)s, %(d_outcomes)s, {not_kept}, %(d_truncated)s, %(d_old_token)s, '')
 ),
 """
 # A receiver keeps so many waiting ones; of two webhooks at once each may fill the same last places.
@@ -82,6 +82,7 @@ class Receipt:
     kind: str
     received_at: datetime
     remote_addr: str | None
+    old_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class DeliveryRecord:
             "d_received": sum(counted.values()),
             "d_outcomes": Jsonb(counted),
             "d_truncated": self._truncated_alerts,
+            "d_old_token": self._receipt.old_token,
         }
         if self._replay is not None:
             parameters |= {
@@ -216,6 +218,7 @@ def record_refusal(
         kind=receipt.kind,
         received_at=receipt.received_at,
         remote_addr=receipt.remote_addr,
+        old_token=receipt.old_token,
         http_status=http_status,
         body_bytes=body_bytes,
         received=rejected,

@@ -44,6 +44,16 @@ class Receiver(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(10_080)],
         help_text="Dead man's switch: after so many minutes without a delivery the console raises an alert of its own.",
     )
+    alerts_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_000_000)],
+        help_text="More are answered 503 as whole batches, for the sender to send again. Re-sent alerts count. "
+        "Empty: no limit.",
+    )
+    previous_token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
+    previous_token_until = models.DateTimeField(null=True, editable=False)
+    token_rotated_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -98,6 +108,9 @@ class Delivery(models.Model):
         default=0, db_default=0, help_text="Rejected alerts of which no dead letter was kept: there were too many."
     )
     truncated_alerts = models.PositiveIntegerField(default=0, help_text="What Alertmanager left out of the group.")
+    old_token = models.BooleanField(
+        default=False, db_default=False, help_text="It came with a token that was rotated, and goes on for a while."
+    )
     error = models.CharField(max_length=500, blank=True)
 
     class Meta:
@@ -107,6 +120,9 @@ class Delivery(models.Model):
             models.Index(fields=["-received_at", "-id"]),
             models.Index(fields=["http_status", "-received_at"]),
             models.Index(fields=["receiver", "-received_at"], name="delivery_receiver"),
+            models.Index(
+                fields=["receiver", "-received_at"], name="delivery_old_token", condition=models.Q(old_token=True)
+            ),
             models.Index(
                 fields=["receiver", "-received_at"], condition=models.Q(not_kept__gt=0), name="delivery_not_kept"
             ),

@@ -1,6 +1,7 @@
 """The webhooks: authenticate, stamp, read, call one service, answer."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -16,12 +17,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from ingestion import bodies, strangers
 from ingestion.adapters import generic
 from ingestion.adapters.batch import Content
 from ingestion.authentication import ReceiverAuthentication
 from ingestion.ingest import AllRejected, ingest
 from ingestion.ledger import Receipt, record_refusal
 from ingestion.receivers import KnownReceiver
+from stormconsole.caller import caller
 from stormconsole.problems import Problem
 
 RETRY_AFTER_SECONDS = "5"
@@ -68,7 +71,7 @@ class WebhookView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # First of all: this is the time that counts for the alerts.
-        self.receipt = Receipt(uuid4(), self.kind, datetime.now(UTC), request.META.get("REMOTE_ADDR") or None)
+        self.receipt = Receipt(uuid4(), self.kind, datetime.now(UTC), caller().address)
         # Spares every webhook a `select 1`: a dead connection shows in the look-up, which is repeated on a new one.
         connection.health_check_done = True  # type: ignore[attr-defined]
         super().initial(request, *args, **kwargs)
@@ -76,6 +79,8 @@ class WebhookView(APIView):
     def post(self, request: Request) -> Response:
         receiver = request.user
         assert isinstance(receiver, KnownReceiver)
+        if receiver.old_until is not None:
+            self.receipt = replace(self.receipt, old_token=True)
         if receiver.kind != self.kind:
             raise Problem(403, f"This token is of a receiver of kind {receiver.kind}; this webhook is for {self.kind}.")
         content = self._read(request)
@@ -92,12 +97,13 @@ class WebhookView(APIView):
     def _read(self, request: Request) -> Content:
         """What was posted.
 
-        Raises: Problem 413, 415.
+        Raises: Problem 400, 413, 415.
         """
         media_type = request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
         if media_type not in self.media_types:
             raise Problem(415, f"Content-Type is {media_type or 'missing'}; send {' or '.join(self.media_types)}.")
-        return Content(self._read_body(request), media_type, self.receipt.received_at, self.read_headers(request))
+        body = self._inflate(self._read_body(request), request.META.get("HTTP_CONTENT_ENCODING", ""))
+        return Content(body, media_type, self.receipt.received_at, self.read_headers(request))
 
     def read_headers(self, request: Request) -> dict[str, str]:
         """The headers that belong to the format, lower case."""
@@ -120,6 +126,25 @@ class WebhookView(APIView):
             raise Problem(413, f"The body is over the limit of {limit} bytes (MAX_BODY_BYTES).")
         return body
 
+    def _inflate(self, body: bytes, encoding: str) -> bytes:
+        """Raises: Problem 400, 413, 415."""
+        limit = settings.MAX_BODY_BYTES
+        try:
+            return bodies.decode(body, encoding, limit=limit)
+        except bodies.TooLarge:
+            raise Problem(413, f"The body inflates to more than {limit} bytes (MAX_BODY_BYTES).") from None
+        except bodies.BodyError as error:
+            raise Problem(400, f"The body cannot be read: {error}.") from error
+        except bodies.UnknownEncoding as error:
+            taken = ", ".join(bodies.ENCODINGS)
+            # RFC 9110, 12.5.3: what a 415 about an encoding says.
+            headers = {"Accept-Encoding": taken}
+            raise Problem(
+                415,
+                f"Content-Encoding {str(error)[:100]!r} is not taken; send one of {taken}, or none.",
+                headers=headers,
+            ) from error
+
     def handle_exception(self, error: Exception) -> Response:
         if isinstance(error, (DatabaseError, InterfaceError)):
             connection.close()
@@ -134,11 +159,14 @@ class WebhookView(APIView):
         return response
 
     def _record_refusal(self, error: Exception, response: Response) -> None:
-        receiver = getattr(self.request, "_user", None)
+        user = getattr(self.request, "_user", None)
+        receiver = user if isinstance(user, KnownReceiver) else None
+        if receiver is None and not strangers.may_be_recorded():
+            return
         try:
             record_refusal(
                 receipt=self.receipt,
-                receiver_id=receiver.id if isinstance(receiver, KnownReceiver) else None,
+                receiver_id=receiver.id if receiver is not None else None,
                 http_status=response.status_code,
                 body_bytes=self.body_bytes,
                 error=str(error),

@@ -22,7 +22,11 @@ from storms.routing import websocket_urlpatterns
 application = ProtocolTypeRouter(
     {
         "http": WSGIBridge(
-            cast("WSGIApplication", wsgi_application), threads=settings.WEB_THREADS, max_body=settings.MAX_BODY_BYTES
+            cast("WSGIApplication", wsgi_application),
+            threads=settings.WEB_THREADS,
+            max_body=settings.MAX_BODY_BYTES,
+            queue=settings.WEB_QUEUE,
+            max_buffer=settings.WEB_BUFFER_BYTES,
         ),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }

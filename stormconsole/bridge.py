@@ -4,22 +4,45 @@ The loop reads the whole request and writes the whole response, so a request cro
 twice, and a slow sender or reader holds no thread. (a2wsgi, whose environ this uses, crosses for every piece of both:
 `make bench` gave GET /healthz half as much again without that.) Bodies are small here and bounded by MAX_BODY_BYTES;
 nothing is streamed.
+
+What would wait too long is shed early: when as many requests wait for a thread as may, or the bodies in memory are as
+many bytes as may be, a request is answered 503 as a whole, before its body is read where possible.
 """
 
 import asyncio
 import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from a2wsgi.wsgi import build_environ
 
+from stormconsole import pressure
+from stormconsole.pressure import Reason
+from stormconsole.refusals import refusal
+
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Response = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""An overloaded process must still say so; one that is restarted for it makes things worse."""
+HEAVY_BYTES = 1024 * 1024
+HEAVY_AT_ONCE = 2
+"""A body of 10 MiB becomes some hundred MiB of alerts: so many such requests are in their threads at a time."""
+RETRY_AFTER = (b"retry-after", b"1")
 
 
 class SenderLeft(Exception):
     """The client closed the connection before its request was complete."""
+
+
+class Shed(Exception):
+    """The request is turned away as a whole."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class WSGIBridge:
@@ -28,37 +51,87 @@ class WSGIBridge:
     Args:
         threads: how many requests are served at once; each thread keeps its database connection.
         max_body: bytes; of a longer body only one byte more is read, so the application can tell.
+        queue: how many requests may wait for a thread.
+        max_buffer: bytes of bodies that are held at once, over all requests.
     """
 
-    def __init__(self, app: WSGIApplication, *, threads: int, max_body: int) -> None:
+    def __init__(self, app: WSGIApplication, *, threads: int, max_body: int, queue: int, max_buffer: int) -> None:
         self.app = app
         self.max_body = max_body
+        self.max_pending = threads + queue
+        self.max_buffer = max_buffer
+        self.pending = 0
+        self.buffered = 0
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="wsgi")
+        self.heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
-            body = await self._read(scope, receive)
+            status, headers, content = await self._answer(scope, receive)
         except SenderLeft:
             return
-        environ: dict[str, Any] = dict(build_environ(scope, io.BytesIO(body)))  # type: ignore[arg-type]
-        status, headers, content = await asyncio.get_running_loop().run_in_executor(self.pool, self._run, environ)
+        except Shed as shed:
+            pressure.count(shed.reason)
+            status, headers, content = self._refuse(scope, 503, "The console is overloaded: send it again.")
+            headers.append(RETRY_AFTER)
+        except UnicodeDecodeError:
+            status, headers, content = self._refuse(scope, 400, "The address is not ASCII.")
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    async def _read(self, scope: Any, receive: Any) -> bytes:
+    async def _answer(self, scope: Any, receive: Any) -> Response:
+        """Raises: SenderLeft, Shed, UnicodeDecodeError."""
+        self._require_room(scope)
+        held: list[bytes] = []
+        try:
+            await self._read(scope, receive, held)
+            # Others came while this one was read.
+            self._require_room(scope)
+            held[:] = [b"".join(held)]
+            return await self._in_a_thread(scope, held[0])
+        finally:
+            self.buffered -= sum(map(len, held))
+
+    def _require_room(self, scope: Any) -> None:
+        if self.pending >= self.max_pending and scope["path"] not in NEVER_SHED:
+            raise Shed(Reason.QUEUE_FULL)
+
+    async def _read(self, scope: Any, receive: Any, held: list[bytes]) -> None:
+        """Append the body's parts to `held`, which is counted in `buffered`. Raises: SenderLeft, Shed."""
         declared = dict(scope["headers"]).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body:
             # Refused by its length alone; not a byte of it is read.
-            return b""
-        parts, size, more = [], 0, True
+            return
+        size, more = 0, True
         while more and size <= self.max_body:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise SenderLeft
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            part = message.get("body", b"")
+            if self.buffered + len(part) > self.max_buffer:
+                raise Shed(Reason.BUFFER_FULL)
+            held.append(part)
+            size += len(part)
+            self.buffered += len(part)
             more = message.get("more_body", False)
-        return b"".join(parts)
+
+    async def _in_a_thread(self, scope: Any, body: bytes) -> Response:
+        environ: dict[str, Any] = dict(build_environ(scope, io.BytesIO(body)))  # type: ignore[arg-type]
+        self.pending += 1
+        try:
+            async with self.heavy if self._is_heavy(environ, body) else nullcontext():
+                return await asyncio.get_running_loop().run_in_executor(self.pool, self._run, environ)
+        finally:
+            self.pending -= 1
+
+    def _is_heavy(self, environ: dict[str, Any], body: bytes) -> bool:
+        """A compressed body may become as large as any."""
+        return len(body) > HEAVY_BYTES or "HTTP_CONTENT_ENCODING" in environ
+
+    def _refuse(self, scope: Any, status: int, detail: str) -> Response:
+        # Who waits for "100 Continue" sends no body now, so what comes next would be taken for one.
+        expects = any(name == b"expect" for name, _ in scope["headers"])
+        return refusal(status, detail, scope["path"], headers=[(b"connection", b"close")] if expects else [])
 
     def _run(self, environ: dict[str, Any]) -> Response:
         started: list[Any] = []

@@ -7,6 +7,7 @@ it for each request; outside of one it says "command line", which is who else ch
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from django.http import HttpRequest, HttpResponse
 
@@ -37,6 +38,14 @@ def came_by(via: str) -> None:
     _caller.set(Caller(_caller.get().address, via))
 
 
+def _address(text: str) -> str | None:
+    """None for what is no address: a proxy may pass on what a client made up, and PostgreSQL would refuse it."""
+    try:
+        return str(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None
+
+
 class CallerMiddleware:
     """Before everything that may write an audit entry."""
 
@@ -45,7 +54,7 @@ class CallerMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         # The web process's threads live on: what one request set must not be found by the next.
-        before = _caller.set(Caller(request.META.get("REMOTE_ADDR") or None, "web"))
+        before = _caller.set(Caller(_address(request.META.get("REMOTE_ADDR", "")), "web"))
         try:
             return self.get_response(request)
         finally:

@@ -7,6 +7,7 @@ command below. Standard library only: this runs before anything is configured.
 import os
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -47,13 +48,31 @@ def _web(env: Mapping[str, str]) -> list[str]:
         "log-level": "warning",
         # Browsers hold WebSockets open for ever: a stop must not wait for them.
         "timeout-graceful-shutdown": "3",
+        # Deadlines and a limit of connections (see there).
+        "http": "stormconsole.edge:GuardedHTTP",
+        # Pages send next to nothing over their WebSocket.
+        "ws-max-size": "65536",
         # Above the 60 s of common load balancers, which must be the ones to close an idle connection.
         "timeout-keep-alive": "75",
         # The same text goes to every open page; to compress it for each would cost more than all the rest.
         "ws-per-message-deflate": "false",
     }
     flags = [argument for key, value in options.items() for argument in (f"--{key}", value)]
+    # Whose X-Forwarded-For and -Proto are believed; without any, nobody's (uvicorn would believe this machine).
+    proxies = _trusted_proxies(env)
+    flags += ["--forwarded-allow-ips", ",".join(proxies)] if proxies else ["--no-proxy-headers"]
     return [sys.executable, "-m", "uvicorn", "stormconsole.asgi:application", "--no-access-log", *flags]
+
+
+def _trusted_proxies(env: Mapping[str, str]) -> list[str]:
+    proxies = [item.strip() for item in env.get("TRUSTED_PROXIES", "").split(",") if item.strip()]
+    for proxy in proxies:
+        try:
+            # "*" is none either: everybody could then write who they are.
+            ip_network(proxy)
+        except ValueError as error:
+            sys.exit(f"stormconsole: TRUSTED_PROXIES: expected addresses and networks, such as 10.0.0.0/8: {error}")
+    return proxies
 
 
 def _worker(env: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,6 @@
 `{"type", "title", "status", "detail", "instance", "errors": [{"pointer", "detail"}]}` as `application/problem+json`.
 """
 
-from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -13,7 +12,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-CONTENT_TYPE = "application/problem+json"
+from stormconsole.refusals import CONTENT_TYPE, problem_document
 
 
 class ProblemRenderer(JSONRenderer):
@@ -45,22 +44,6 @@ class Problem(exceptions.APIException):
         self.status_code = status
         self.errors = errors or []
         self.headers = headers or {}
-
-
-def problem_document(
-    status: int, detail: str, instance: str, errors: list[tuple[str, str]] | None = None
-) -> dict[str, Any]:
-    title = HTTPStatus(status).phrase
-    document: dict[str, Any] = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": instance,
-    }
-    if errors:
-        document["errors"] = [{"pointer": pointer, "detail": message} for pointer, message in errors]
-    return document
 
 
 def problem_handler(error: Exception, context: dict[str, Any]) -> Response | None:

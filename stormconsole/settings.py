@@ -178,6 +178,9 @@ MAX_DEAD_LETTER_BYTES = env.integer("MAX_DEAD_LETTER_BYTES", 65_536, minimum=102
 MAX_DEAD_LETTERS = env.integer("MAX_DEAD_LETTERS", 10_000, minimum=1, maximum=1_000_000)
 # Pages and the admin keep Django's own limits; webhooks read their body themselves, against MAX_BODY_BYTES.
 WEB_THREADS = env.integer("WEB_THREADS", 16, minimum=1, maximum=256)
+# What is over these is answered 503 (stormconsole/bridge.py); the edge's own limit is read in stormconsole/edge.py.
+WEB_QUEUE = env.integer("WEB_QUEUE", 500, minimum=0, maximum=100_000)
+WEB_BUFFER_BYTES = env.integer("WEB_BUFFER_BYTES", max(64 * 1024**2, 2 * MAX_BODY_BYTES), minimum=1024, maximum=2**40)
 
 # --- Web
 HTTPS = env.boolean("HTTPS", False)
@@ -277,7 +280,7 @@ REST_FRAMEWORK = {
         "rest_framework.filters.OrderingFilter",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["stormconsole.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "stormconsole.problems.problem_handler",
     "PAGE_SIZE": 50,

@@ -5,7 +5,7 @@ Policies are in `storms.policy_admin`, the rules in `storms.rules_admin`.
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from storms import audit_admin, policy_admin, rules_admin  # noqa: F401  (registered by being imported)
@@ -30,7 +30,7 @@ from storms.admin_base import (
     plain_link,
     pretty,
 )
-from storms.api_tokens import create_api_token, revoke_api_token
+from storms.api_tokens import create_api_token, revoke_api_token, rotate_api_token
 from storms.audit_admin import AuditedAdmin
 from storms.choices import AuditAction
 from storms.live import storm_state
@@ -440,17 +440,19 @@ class StormEventAdmin(ReadOnlyAdmin):
 class ApiTokenAdmin(ModelAdmin):
     """Made here and shown once; whose, `_people` says."""
 
-    list_display = ("name", "user", "created_at", "last_used_at")
+    list_display = ("name", "user", "created_at", "last_used_at", "expires_at")
     search_fields = ("name", "user__username")
     list_select_related = ("user",)
     readonly_fields = ("created_at", "last_used_at")
+    actions = ("rotate",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         queryset: QuerySet[ApiToken] = super().get_queryset(request)
         return queryset.filter(user__in=_people(request))
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        return ("name", "user") if obj is None else ("name", "user", "created_at", "last_used_at")
+        shown = ("created_at", "last_used_at") if obj is not None else ()
+        return ("name", "user", "expires_at", *shown)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return super().formfield_for_foreignkey(db_field, request, **kwargs | {"queryset": _people(request)})
@@ -459,7 +461,9 @@ class ApiTokenAdmin(ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
-        row, token = create_api_token(user=obj.user, name=obj.name, actor=request.user.get_username())
+        row, token = create_api_token(
+            user=obj.user, name=obj.name, expires_at=obj.expires_at, actor=request.user.get_username()
+        )
         obj.pk, obj.user = row.pk, row.user
         request.new_token = token  # type: ignore[attr-defined]
 
@@ -470,12 +474,23 @@ class ApiTokenAdmin(ModelAdmin):
         for token in queryset:
             revoke_api_token(token=token, actor=request.user.get_username())
 
+    @action(description="Rotate; the old one goes on for a day", permissions=["add"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> HttpResponse | None:
+        if queryset.count() != 1:
+            self.message_user(request, "Choose one token: the new one is shown once.", messages.ERROR)
+            return None
+        row, token = rotate_api_token(token=queryset.get(), actor=request.user.get_username())
+        return self._show(request, row, token)
+
     def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: Any = None) -> HttpResponse:
+        return self._show(request, obj, request.new_token)  # type: ignore[attr-defined]
+
+    def _show(self, request: HttpRequest, row: ApiToken, token: str) -> HttpResponse:
         return show_token(
             self,
             request,
-            title=f"API token “{obj.name}” of {obj.user}",
-            token=request.new_token,  # type: ignore[attr-defined]
+            title=f"API token “{row.name}” of {row.user}",
+            token=token,
             usage=f'curl -H "Authorization: Bearer $TOKEN" {request.build_absolute_uri("/api/v1/storms/")}',
         )
 

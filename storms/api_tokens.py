@@ -1,6 +1,6 @@
 """API tokens: a person's key to the read API, hashed, shown once."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -16,17 +16,38 @@ from storms.models import ApiToken
 from storms.services import audit
 
 TOKEN_PREFIX = "scapi"  # noqa: S105  (the public part)
+OVERLAP = timedelta(hours=24)
+"""How long a rotated token is still taken."""
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 """`last_used_at` is written at most this often: a script that polls must not write a row per request."""
 
 
 @transaction.atomic
-def create_api_token(*, user: User, name: str = "api", actor: str = "") -> tuple[ApiToken, str]:
+def create_api_token(
+    *, user: User, name: str = "api", expires_at: datetime | None = None, actor: str = ""
+) -> tuple[ApiToken, str]:
     """The row and the token, which is not kept anywhere: show it now."""
     token = new_token(TOKEN_PREFIX)
-    row = ApiToken.objects.create(user=user, name=name, token_hash=hash_token(token), created_at=timezone.now())
+    row = ApiToken.objects.create(
+        user=user, name=name, token_hash=hash_token(token), created_at=timezone.now(), expires_at=expires_at
+    )
     audit.record(action=AuditAction.API_TOKEN_CREATED, actor=actor, target=row, after={"user": user.get_username()})
     return row, token
+
+
+@transaction.atomic
+def rotate_api_token(*, token: ApiToken, overlap: timedelta = OVERLAP, actor: str = "") -> tuple[ApiToken, str]:
+    """A new row and token of the same name and user; the old one goes on for `overlap` at most."""
+    old = ApiToken.objects.select_for_update().get(pk=token.pk)
+    until = timezone.now() + overlap
+    old.expires_at = min(old.expires_at or until, until)
+    old.save(update_fields=["expires_at"])
+    made = new_token(TOKEN_PREFIX)
+    row = ApiToken.objects.create(user=old.user, name=old.name, token_hash=hash_token(made), created_at=timezone.now())
+    audit.record(
+        action=AuditAction.API_TOKEN_ROTATED, actor=actor, target=row, after={"old_token_until": old.expires_at}
+    )
+    return row, made
 
 
 @transaction.atomic
@@ -46,8 +67,9 @@ class ApiTokenAuthentication(BaseAuthentication):
         if scheme.lower() != self.keyword.lower():
             return None
         row = ApiToken.objects.select_related("user").filter(token_hash=hash_token(token.strip())).first()
-        if row is None or not row.user.is_active:
-            raise AuthenticationFailed("The API token is unknown, or its user is not active.")
+        expired = row is not None and row.expires_at is not None and row.expires_at <= timezone.now()
+        if row is None or expired or not row.user.is_active:
+            raise AuthenticationFailed("The API token is unknown or expired, or its user is not active.")
         self._mark_used(row)
         came_by(f"API token {row.name}")
         return row.user, row

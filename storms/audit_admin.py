@@ -23,7 +23,7 @@ class AuditedAdmin:
     """
 
     audit_actions: tuple[AuditAction, AuditAction, AuditAction]
-    model: type[Model]
+    model: Any
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
         stored = self.model._default_manager.filter(pk=obj.pk).first() if change else None

@@ -18,7 +18,7 @@ from uuid import UUID
 from django_redis import get_redis_connection
 from redis.exceptions import NoScriptError, RedisError
 
-from storms.keys import group_keys
+from storms.keys import group_keys, limit_key
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ class _Script:
 
 _DECIDE = _Script("decide.lua")
 _CLOSE = _Script("close.lua")
+_LIMIT = _Script("limit.lua")
 _retry_store_at = 0.0
 _frozen_us: int | None = None
 
@@ -158,6 +159,20 @@ def close(
         raise reply
     verdict, us, closed_reason = (_text(item) for item in reply)
     return CloseVerdict(verdict, int(us), closed_reason)
+
+
+def within_limit(*, receiver_id: int, limit: int, count: int, now_us: int | None = None) -> int:
+    """0: the receiver may send `count` alerts now, and they are counted; else the microseconds it has to wait.
+
+    Args:
+        limit: alerts per minute.
+
+    Raises: StoreUnavailable.
+    """
+    [reply] = _run(_LIMIT, [([limit_key(receiver_id)], [_clock(now_us), limit, count])])
+    if isinstance(reply, StoreUnavailable):
+        raise reply
+    return int(reply)
 
 
 def store_time_us() -> int:

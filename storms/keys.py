@@ -7,6 +7,7 @@ keys of one script call live on one node.
     stormconsole:{G}:window      sorted set: episodes that are in no storm, scored with the store's microseconds
     stormconsole:{G}:decisions   hash: episode -> the answer it got, so that a retry gets the same one
     stormconsole:{G}:remembered  sorted set: the same episodes by time, to forget them in order
+    stormconsole:limit:R         string: until when receiver R has used up its limit (see lua/limit.lua)
 """
 
 from typing import NamedTuple
@@ -26,3 +27,7 @@ class GroupKeys(NamedTuple):
 def group_keys(group_key: str) -> GroupKeys:
     base = f"{PREFIX}:{{{group_key}}}"
     return GroupKeys(f"{base}:state", f"{base}:window", f"{base}:decisions", f"{base}:remembered")
+
+
+def limit_key(receiver_id: int) -> str:
+    return f"{PREFIX}:limit:{receiver_id}"

@@ -9,7 +9,7 @@ only by retention.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.serializers.json import DjangoJSONEncoder
@@ -57,7 +57,12 @@ def record(
     )
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+class Changes(TypedDict):
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
     """`before` and `after` of the fields that differ, to be passed on to `record`."""
     names = [name for name in after if before.get(name) != after[name]]
     return {"before": {name: before.get(name) for name in names}, "after": {name: after[name] for name in names}}

@@ -52,7 +52,8 @@ def test_commands_follow_the_environment() -> None:
     web = command_line("web", {"PORT": "9000", "HOST": "0.0.0.0", "WEB_CONCURRENCY": "4"})
     assert " ".join(web[1:]) == (
         "-m uvicorn stormconsole.asgi:application --no-access-log --host 0.0.0.0 --port 9000 --workers 4 "
-        "--log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 75"
+        "--log-level warning --timeout-graceful-shutdown 3 --http stormconsole.edge:GuardedHTTP --ws-max-size 65536 "
+        "--timeout-keep-alive 75 --no-proxy-headers"
     )
     worker = command_line("worker", {"WORKER_CONCURRENCY": "3", "LOG_LEVEL": "DEBUG"})
     assert " ".join(worker[3:]) == (

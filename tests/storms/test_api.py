@@ -83,7 +83,7 @@ def test_without_credentials_it_answers_401_and_names_the_scheme(path: str, clie
 @pytest.mark.parametrize("header", ["Bearer scapi_wrong", "Bearer", "Bearer a b", "Bearer \xff"])
 def test_a_wrong_token_answers_401(header: str, client: Client) -> None:
     response = client.get(f"{API}storms/", headers={"Authorization": header})
-    assert expect_problem(response, 401)["detail"] == "The API token is unknown, or its user is not active."
+    assert expect_problem(response, 401)["detail"] == "The API token is unknown or expired, or its user is not active."
 
 
 def test_the_token_of_an_inactive_user_answers_401() -> None:

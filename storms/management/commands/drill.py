@@ -16,7 +16,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -301,7 +301,11 @@ def _contradictions(plan: Plan, answers: Answers, found: Reconciliation, delta: 
 def _own_token() -> str:
     """A new token of the receiver `drill`, since the one of an earlier drill cannot be read again."""
     receiver = Receiver.objects.filter(name="drill").first()
-    return rotate_token(receiver=receiver) if receiver else create_receiver(name="drill", kind="alertmanager")[1]
+    return (
+        rotate_token(receiver=receiver, overlap=timedelta(0))
+        if receiver
+        else create_receiver(name="drill", kind="alertmanager")[1]
+    )
 
 
 def _applied_count(request: RemediationRequest) -> int:
