@@ -11,16 +11,22 @@ JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench drill manage clean
+.PHONY: help run test faults mutations lint bench drill manage clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 run: $(RUNTIME) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECONFIG, DATABASE_URL, REDIS_URL), Ctrl-C stops it
 	@exec $(BIN)/python -m stormconsole.run
 
 test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; JOBS=0: one process; REQUIRE_ALL=1: a skip is a failure)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+faults: $(READY) ## hurt a console in every way under load, 20 times each, and reconcile (ARGS="--only valkey --runs 3", an hour in full)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+mutations: $(READY) ## break each invariant in a copy of the tree and see a test turn red (ARGS="04")
+	@$(BIN)/python -m tests.faults.mutations $(ARGS)
 
 # The checks of a deployment need settings, but no server behind them.
 DEPLOYED := SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') HTTPS=true \

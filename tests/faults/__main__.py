@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -24,6 +25,7 @@ os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
 from tests.faults.catalogue import FAULTS, OUTAGE, Fault
 from tests.faults.rig import Rig
 from tests.faults.runner import Run, run_once
+from tests.faults.servers import faketime
 from tests.faults.table import render
 from tests.harness.kube import Kube, running_kube
 
@@ -31,6 +33,9 @@ OUTAGE_RUNS = 3
 
 
 def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Also in the background, where the shell has SIGINT ignored: what was started is stopped and cleared away.
+        signal.signal(number, signal.default_int_handler)
     arguments = _parse()
     faults = [
         fault for fault in [*FAULTS, OUTAGE] if not arguments.only or arguments.only in f"{fault.family} {fault.name}"
@@ -38,6 +43,11 @@ def main() -> int:
     if arguments.list:
         print("\n".join(f"{fault.family:<11} {fault.name}" for fault in faults))
         return 0
+    if any(map(_with_clocks, faults)):
+        try:
+            faketime()
+        except LookupError as missing:
+            sys.exit(f"the clock faults cannot run: {missing}")
     seed = arguments.seed or secrets.randbelow(10**6)
     print(f"seed {seed}, {arguments.runs} runs of {len(faults)} faults", flush=True)
     results = Path(arguments.results or f"/tmp/stormconsole-faults-{seed}")
@@ -108,7 +118,7 @@ def _say(run: Run, number: int, wanted: int) -> None:
     print(
         f"{time.strftime('%H:%M:%S')} {run.fault:<30} {number + 1:>2}/{wanted} {word:<6}"
         f" {run.acknowledged} acknowledged, settled after {run.recovery:.1f} s,"
-        f" took {run.seconds:.1f} s {run.statuses}",
+        f" took {run.seconds:.1f} s {run.statuses} {run.notes or ''}",
         flush=True,
     )
     for problem in run.problems:

@@ -126,9 +126,9 @@ class Rig(Stack):
     # --- the console's processes
 
     def some_of(self, component: str, rng: random.Random) -> list[str]:
-        """One of its processes, or all of them."""
+        """One of its processes, now and then all of them."""
         names = [name for name, process in self.processes.items() if process.component == component]
-        return names if rng.random() < 0.5 else [rng.choice(names)]
+        return names if rng.random() < 0.2 else [rng.choice(names)]
 
     def signal_all(self, names: list[str], number: signal.Signals) -> None:
         for name in names:
@@ -158,6 +158,10 @@ class Rig(Stack):
         self.valkey, self.replica = self.replica, self.valkey
         for proxy in (self.web_store, self.other_store):
             proxy.point_to(self._store_address())
+
+    def count_deferred(self) -> int:
+        [[count]] = self.query("select count(*) from storms_alert where disposition = 'deferred'")
+        return int(count)
 
     # --- PostgreSQL
 

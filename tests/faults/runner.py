@@ -37,6 +37,7 @@ class Run:
     statuses: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: dict[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -47,12 +48,13 @@ def run_once(rig: Rig, fault: Fault, seed: int, *, rate: float = RATE, seconds: 
     """Never raises for the console's sake: what went wrong is in `problems`."""
     rng, began = Random(seed), time.monotonic()
     run = Run(fault.name, seed)
-    if fault.name in ("valkey failed over", "valkey set back"):
+    if fault.needs_replica:
         rig.grow_replica()
     load = Load(rig.urls, rig.webhook_token, rig.new_namespaces(GROUPS), rng, rate=rate, seconds=seconds)
     load.start()
     time.sleep(rng.uniform(0.05, seconds * 0.8))
-    fault.inject(Strike(rig, load, rng))
+    strike = Strike(rig, load, rng)
+    fault.inject(strike)
     healed = time.monotonic()
     load.join()
     if fault.heals_late:
@@ -64,7 +66,8 @@ def run_once(rig: Rig, fault: Fault, seed: int, *, rate: float = RATE, seconds: 
     run.acknowledged = load.acknowledged
     run.lost, run.duplicated_storms = verdict.lost, verdict.duplicated_storms
     run.duplicated_resources = verdict.duplicated_resources
-    run.problems = [f"stuck: {word}" for word in left] + verdict.problems + rig.dead()
+    run.problems = [f"stuck: {word}" for word in left] + verdict.problems + strike.problems + rig.dead()
+    run.notes = strike.notes
     run.statuses, run.outcomes = dict(load.statuses), dict(outcomes_of(load))
     run.seconds = time.monotonic() - began
     return run

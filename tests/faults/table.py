@@ -18,6 +18,7 @@ def render(runs: list[Run]) -> str:
         lines.append(_line("all", runs))
     failed = [run for run in runs if not run.ok]
     lines += ["", f"{len(runs)} runs, {len(failed)} failed"]
+    lines += [f"- {run.fault}, seed {run.seed}: {run.notes}" for run in runs if run.notes]
     lines += [f"- {run.fault}, seed {run.seed}: {'; '.join(run.problems)[:500]}" for run in failed]
     return "\n".join(lines)
 

@@ -143,6 +143,22 @@ def test_it_refuses_a_rotated_token_at_once(console):
     assert Alert.objects.count() == 1
 
 
+def test_no_token_is_kept_or_logged_in_clear(console, caplog):
+    caplog.set_level("DEBUG")
+    console.post(payload([alert()]))
+    console.post("not JSON")
+    new = rotate_token(receiver=Receiver.objects.get(name="test"))
+
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'select t::text from "{table}" t')
+            stored = "".join(row for [row] in cursor.fetchall())
+            assert console.token not in stored, table
+            assert new not in stored, table
+    assert console.token not in caplog.text
+    assert new not in caplog.text
+
+
 def test_it_takes_the_token_as_basic_password(console):
     from base64 import b64encode
 
