@@ -87,7 +87,8 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]
         self._writers.add(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        # RuntimeError: uvloop's word for a write to a connection that `drop` has ended.
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, RuntimeError):
             await self._passing.wait()
             far_reader, far_writer = await self._connect()
             ends.append(far_writer)
