@@ -15,7 +15,7 @@ from tests.faults.reconcile import judge, read_rows, unsettled
 from tests.faults.rig import Rig
 
 RATE = 200.0
-SECONDS = 2.0
+SECONDS = 1.0
 GROUPS = ["burst", "burst", "burst", "now", "few"]
 RECOVERY_LIMIT = 60.0
 """Seconds after which what is not settled counts as stuck."""

@@ -59,6 +59,7 @@ def test_it_makes_individual_requests_at_once_in_immediate_mode(console, set_pol
     active = RemediationRequest.objects.filter(superseded_by=None)
     assert [request.kind for request in active] == ["storm"]
     assert RemediationRequest.objects.filter(superseded_by=active[0]).count() == 9
+    assert all(request.name == f"{request.kind}-{request.id}" for request in RemediationRequest.objects.all())
 
 
 def test_it_counts_a_group_sent_again_once(console, set_policy):
