@@ -77,8 +77,13 @@ class Proxy:
         self.network.call(self._abort_all)
 
     def close(self) -> None:
-        self.network.call(self._server.close)
         self.drop()
+
+        async def close() -> None:
+            self._server.close()
+            await self._server.wait_closed()
+
+        self.network.run(close())
 
     def _abort_all(self) -> None:
         for writer in self._writers:

@@ -82,6 +82,10 @@ class Rig(Stack):
         for server in ("valkey", "replica", "postgres"):
             if hasattr(self, server):
                 getattr(self, server).kill()
+        if hasattr(self, "kube_proxy"):
+            proxies = (self.web_database, self.other_database, self.web_store, self.other_store, self.kube_proxy)
+            for proxy in proxies:
+                proxy.close()
         if hasattr(self, "network"):
             self.network.stop()
         if self.postgres.socket_directory != self.postgres.directory:
@@ -90,6 +94,10 @@ class Rig(Stack):
     def __enter__(self) -> Rig:
         super().__enter__()
         return self
+
+    def wait_ready(self, timeout: float = 240.0) -> None:
+        """Patient: the suite also runs on a machine that has much else to do."""
+        super().wait_ready(timeout)
 
     def database_url(self) -> str:
         return self.postgres.url(self.database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from functools import cache
 
 import pytest
@@ -38,6 +39,12 @@ def test_every_named_test_exists() -> None:
     named = NAMED.findall(TEXT) + [tuple(mutation.test.split("::")) for mutation in mutations()]
     missing = [f"{path}::{name}" for path, name in named if name not in functions(path)]
     assert not missing
+
+
+def test_every_mutation_still_applies() -> None:
+    for mutation in mutations():
+        patch = ["patch", "--dry-run", "--silent", "--strip=1", f"--input={mutation.diff}"]
+        assert subprocess.run(patch, cwd=PROJECT, capture_output=True, check=False).returncode == 0, mutation.name
 
 
 def test_every_mutation_is_listed_with_its_invariant() -> None:
