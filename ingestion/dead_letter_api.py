@@ -83,7 +83,11 @@ class DeadLetterViewSet(ReadOnlyViewSet):
             letter = services.discard(letter_id=letter.id, comment=comment, actor=request.user.get_username())
         return Response(self.get_serializer(letter).data)
 
-    @extend_schema(request=NothingSerializer, responses={202: serializers.QueuedSerializer})
+    @extend_schema(
+        operation_id="v1_dead_letters_replay_all",
+        request=NothingSerializer,
+        responses={202: serializers.QueuedSerializer},
+    )
     @action(detail=False, methods=["post"], url_path="replay")
     def replay_all(self, request: Request) -> Response:
         """Have a worker replay every waiting letter that the filters choose; without one, all of them."""
@@ -92,7 +96,11 @@ class DeadLetterViewSet(ReadOnlyViewSet):
         enqueue_replays()
         return Response({"queued": queued}, status=202)
 
-    @extend_schema(request=serializers.DiscardSerializer, responses={200: serializers.DiscardedSerializer})
+    @extend_schema(
+        operation_id="v1_dead_letters_discard_all",
+        request=serializers.DiscardSerializer,
+        responses={200: serializers.DiscardedSerializer},
+    )
     @action(detail=False, methods=["post"], url_path="discard")
     def discard_all(self, request: Request) -> Response:
         """Give up every waiting letter that the filters choose; without one, all of them."""

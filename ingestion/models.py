@@ -214,3 +214,37 @@ class PrunedTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.counter} {self.value}"
+
+
+class RunState(models.TextChoices):
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+
+
+class ReconcileRun(models.Model):
+    """One comparison of rows, store and cluster: what was looked at, what disagreed, and what was done about it."""
+
+    requested_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    actor = models.CharField(max_length=150, blank=True, help_text="A person's name; empty: the console.")
+    dry_run = models.BooleanField(default=False)
+    state = models.CharField(max_length=8, choices=RunState, default=RunState.QUEUED)
+    checked = models.JSONField(default=dict, help_text="{part: how many were looked at}")
+    skipped = models.JSONField(default=dict, help_text="{part: why it was not looked at}")
+    counts = models.JSONField(default=dict, help_text="{kind of finding: how many}, all of them.")
+    findings = models.JSONField(default=list, help_text="[{kind, target, detail, result, advice}], a bounded number.")
+    found = models.PositiveIntegerField(default=0)
+    repaired = models.PositiveIntegerField(default=0)
+    error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["id"], condition=models.Q(state__in=["queued", "running"]), name="run_unfinished")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.requested_at:%Y-%m-%d %H:%M:%S} {self.state}"

@@ -5,8 +5,9 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion import daily, dead_letter_services, retention
-from storms.queue import COUNT, PRUNE, REPLAY_LETTERS, enqueue_replays
+from ingestion import daily, dead_letter_services, reconcile_services, retention
+from ingestion.models import ReconcileRun
+from storms.queue import COUNT, PRUNE, RECONCILE, REPLAY_LETTERS, enqueue_replays
 
 logger = logging.getLogger(__name__)
 
@@ -38,3 +39,14 @@ def replay_dead_letters() -> None:
 def count() -> None:
     """Bring the sums of the pages up to date. Repeating it changes nothing."""
     daily.roll_up(now=timezone.now())
+
+
+@shared_task(name=RECONCILE)
+def reconcile(run_id: int) -> None:
+    """Do this run. A message that got lost, or came while another run was at work, is sent again by the sweep."""
+    try:
+        reconcile_services.execute(run_id=run_id)
+    except reconcile_services.ReconcilingElsewhere:
+        logger.info("another process is reconciling")
+    except ReconcileRun.DoesNotExist:
+        return

@@ -171,6 +171,9 @@ RETAIN_DELIVERIES_DAYS = env.integer("RETAIN_DELIVERIES_DAYS", 30, minimum=0, ma
 RETAIN_DEAD_LETTERS_DAYS = env.integer("RETAIN_DEAD_LETTERS_DAYS", 90, minimum=0, maximum=36500)
 RETAIN_AUDIT_DAYS = env.integer("RETAIN_AUDIT_DAYS", 400, minimum=0, maximum=36500)
 
+# Rows, store and cluster are compared so often, in minutes. 0: only when somebody asks.
+RECONCILE_MINUTES = env.integer("RECONCILE_MINUTES", 60, minimum=0, maximum=10080)
+
 # --- Ingestion
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", 10 * 1024 * 1024, minimum=1024, maximum=1024**3)
 # What a dead letter keeps of its item, and how many of a receiver wait at most: what comes beyond is counted only.

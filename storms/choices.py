@@ -139,6 +139,7 @@ class AuditAction(models.TextChoices):
     API_TOKEN_REVOKED = "api_token.revoked", "API token revoked"
     DEAD_LETTER_REPLAYED = "dead_letter.replayed", "Dead letters replayed"
     DEAD_LETTER_DISCARDED = "dead_letter.discarded", "Dead letters discarded"
+    RECONCILED = "reconcile.requested", "Reconciliation requested"
     ACCESS_CREATED = "access.created", "User or group created"
     ACCESS_EDITED = "access.edited", "User or group edited"
     ACCESS_DELETED = "access.deleted", "User or group deleted"

@@ -13,6 +13,8 @@ keys of one script call live on one node.
 from typing import NamedTuple
 
 PREFIX = "stormconsole"
+STATES = f"{PREFIX}:{{*}}:state"
+"""The pattern of every group's state."""
 
 
 class GroupKeys(NamedTuple):
@@ -31,3 +33,8 @@ def group_keys(group_key: str) -> GroupKeys:
 
 def limit_key(receiver_id: int) -> str:
     return f"{PREFIX}:limit:{receiver_id}"
+
+
+def group_of(state_key: str) -> str:
+    """The group key of a state's key."""
+    return state_key.partition("{")[2].rpartition("}")[0]

@@ -16,6 +16,7 @@ SYNC = "storms.sync_remediation_requests"
 COLLECT = "storms.collect_remediation_request"
 PRUNE = "ingestion.prune"
 MEASURE_LABELS = "storms.measure_labels"
+RECONCILE = "ingestion.reconcile"
 REPLAY_LETTERS = "ingestion.replay_dead_letters"
 COUNT = "ingestion.count"
 CHUNK = 8
@@ -49,6 +50,11 @@ def enqueue_replays() -> None:
 def enqueue_label_baseline() -> None:
     """Ask the workers to count anew how frequent label values are."""
     _send(MEASURE_LABELS, [[]])
+
+
+def enqueue_reconciliation(run_id: int) -> None:
+    """Ask a worker to do this run."""
+    _send(RECONCILE, [[run_id]])
 
 
 def _send(task: str, messages: Sequence[list[object]]) -> None:

@@ -123,11 +123,7 @@ def ensure_storm(opening: Opening) -> None:
         if not created:
             cursor.execute(_RIVALS, values)
             _check_rivals(opening, cursor.fetchall())
-        namespace, origin = request_namespace(opening.group_labels.get("namespace", ""), settings.REMEDIATION_NAMESPACE)
-        cursor.execute(
-            _INSERT_REQUEST,
-            {"id": decision.storm_id, "name": f"storm-{decision.storm_id}", "namespace": namespace, "origin": origin},
-        )
+        insert_storm_request(storm_id=decision.storm_id, namespace=opening.group_labels.get("namespace", ""))
         message = (
             f"Opened: {values['count']} of {policy.rule.threshold} alerts in "
             f"{policy.rule.window_us // 1_000_000} s, by policy {policy.name} (version {policy.version})"
@@ -210,6 +206,20 @@ def adopt_window(*, storm_id: UUID) -> list[UUID]:
             return []
         cursor.execute(_ABSORB, {"storm": storm_id, "alerts": adopted})
         return [id_ for id_, sync_state in cursor.fetchall() if sync_state == "pending"]
+
+
+def insert_storm_request(*, storm_id: UUID, namespace: str) -> bool:
+    """The storm's RemediationRequest, made if it is not there; True if it was not.
+
+    Args:
+        namespace: the value of the group's label.
+    """
+    name, origin = request_namespace(namespace, settings.REMEDIATION_NAMESPACE)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT_REQUEST, {"id": storm_id, "name": f"storm-{storm_id}", "namespace": name, "origin": origin}
+        )
+        return cursor.rowcount == 1
 
 
 def insert_alert_requests(alerts: Iterable[tuple[UUID, str]]) -> list[UUID]:

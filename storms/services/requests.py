@@ -84,6 +84,12 @@ def take_due(*, limit: int = 500) -> list[UUID]:
     return ids
 
 
+def make_due(*, rr_id: UUID) -> bool:
+    """What got lost between the row and its sync: it is due now, whenever it was to be tried again."""
+    rows = RemediationRequest.objects.filter(id=rr_id, sync_state__in=[SyncState.PENDING, SyncState.FAILED])
+    return bool(rows.update(next_attempt_at=Now(), enqueued_at=None))
+
+
 def mark_storms_due(*, storm_ids: list[UUID]) -> None:
     """Their rows changed: the resource is to follow, one second after its last attempt at the earliest.
 
@@ -97,7 +103,7 @@ def mark_storms_due(*, storm_ids: list[UUID]) -> None:
             update storms_remediationrequest r set desired_version = desired_version + 1, enqueued_at = null,
                 sync_state = case when sync_state = 'failed' then 'failed' else 'pending' end,
                 next_attempt_at = case when sync_state = 'failed' then next_attempt_at
-                                       else coalesce(last_attempt_at + %(interval)s * interval '1 second', now()) end
+                                       else greatest(last_attempt_at + %(interval)s * interval '1 second', now()) end
             where storm_id = any(%(ids)s) and (sync_state <> 'collected' or {ACTIVE})
             """,  # noqa: S608
             {"ids": storm_ids, "interval": APPLY_INTERVAL.total_seconds()},
@@ -247,10 +253,10 @@ def mirror_status(
     _publish(rr_id)
 
 
-def mirror_deleted(*, rr_id: UUID) -> None:
+def mirror_deleted(*, rr_id: UUID) -> bool:
     """Somebody deleted the resource: made again while it is wanted (an open storm, an alert that fires)."""
     observe(rr_id=rr_id, body={}, status={})
-    _correct(rr_id, "The resource was deleted in the cluster; it is made again")
+    return _correct(rr_id, "The resource was deleted in the cluster; it is made again")
 
 
 def mirror_difference(*, rr_id: UUID, apply_count: int, body: dict[str, Any] | None) -> None:
@@ -266,12 +272,12 @@ def mirror_difference(*, rr_id: UUID, apply_count: int, body: dict[str, Any] | N
     _publish(rr_id)
 
 
-def mirror_drift(*, rr_id: UUID, detail: str, changes: list[dict[str, str | None]]) -> None:
+def mirror_drift(*, rr_id: UUID, detail: str, changes: list[dict[str, str | None]]) -> bool:
     """Somebody edited the resource: corrected while it is wanted.
 
     `changes` are the first fields that differ, {path, applied, found}, with values as JSON.
     """
-    _correct(rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500], {"changes": changes})
+    return _correct(rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500], {"changes": changes})
 
 
 def observe(*, rr_id: UUID, **seen: Any) -> None:
@@ -279,13 +285,14 @@ def observe(*, rr_id: UUID, **seen: Any) -> None:
     ObservedResource.objects.update_or_create(request_id=rr_id, defaults={**seen, "at": timezone.now()})
 
 
-def _correct(rr_id: UUID, message: str, detail: dict[str, Any] | None = None) -> None:
+def _correct(rr_id: UUID, message: str, detail: dict[str, Any] | None = None) -> bool:
     with transaction.atomic():
         corrected = _make_due_again(rr_id)
         if corrected:
             _storm_event(rr_id, EventKind.DRIFT, message, detail=detail)
     # Also where it stays as it is: the storm's page shows what the cluster has.
     _publish(rr_id)
+    return corrected
 
 
 def _make_due_again(rr_id: UUID) -> bool:

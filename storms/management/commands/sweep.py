@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -13,13 +13,16 @@ from django.utils import timezone
 
 from ingestion.dead_letter_services import any_queued
 from ingestion.heartbeat import CHECK_SECONDS, check_heartbeats
+from ingestion.reconcile_services import request_due_run, unfinished_runs
 from stormconsole.health import start_heartbeat
-from storms.queue import enqueue_counting, enqueue_pruning, enqueue_replays
+from storms.queue import enqueue_counting, enqueue_pruning, enqueue_reconciliation, enqueue_replays
 from storms.sweep import HOUSEKEEPING_SECONDS, TICK_SECONDS, housekeep, sweep_once, try_lock
 
 logger = logging.getLogger("storms.sweep")
 
 PRUNING_SECONDS = 3600.0
+# A console that has just started catches up by itself first.
+CATCH_UP = timedelta(minutes=2)
 COUNTING_SECONDS = 30.0
 
 
@@ -61,6 +64,8 @@ class Command(BaseCommand):
                 if time.monotonic() >= next_housekeeping:
                     next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
                     self._housekeep()
+                    if timezone.now() >= started + CATCH_UP:
+                        request_due_run(now=timezone.now())
                 if time.monotonic() >= next_pruning:
                     next_pruning = time.monotonic() + PRUNING_SECONDS
                     enqueue_pruning()
@@ -80,9 +85,11 @@ class Command(BaseCommand):
 
     def _housekeep(self) -> None:
         housekeep()
-        # Their message may have got lost.
+        # Messages get lost, and a run that found another at work waits for its turn.
         if any_queued():
             enqueue_replays()
+        for run in unfinished_runs():
+            enqueue_reconciliation(run.id)
 
     def _check_heartbeats(self, watching_since: datetime | None = None) -> None:
         changed = check_heartbeats(timezone.now(), watching_since=watching_since)
