@@ -16,6 +16,7 @@ from ingestion import filters, serializers
 from ingestion.dead_letter_api import DeadLetterViewSet
 from ingestion.ledger import totals
 from ingestion.models import Delivery, Silence
+from ingestion.reconcile_api import ReconcileRunViewSet
 from ingestion.silence_services import expire_silence
 from storms.api import ReadOnlyViewSet
 from storms.choices import StormState
@@ -103,3 +104,4 @@ router = SimpleRouter()
 router.register("deliveries", DeliveryViewSet)
 router.register("dead-letters", DeadLetterViewSet)
 router.register("silences", SilenceViewSet)
+router.register("reconcile-runs", ReconcileRunViewSet)

@@ -6,7 +6,7 @@ import django_filters
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from ingestion.models import DeadLetter, Delivery, LetterState, Reason, Silence
+from ingestion.models import DeadLetter, Delivery, LetterState, Reason, ReconcileRun, Silence
 from ingestion.silences import in_state
 from storms.choices import Outcome
 from storms.filters import after, before
@@ -38,6 +38,12 @@ class DeadLetterFilter(django_filters.FilterSet):
     class Meta:
         model = DeadLetter
         fields: list[Any] = []
+
+
+class ReconcileRunFilter(django_filters.FilterSet):
+    class Meta:
+        model = ReconcileRun
+        fields = ["state", "dry_run", "actor"]
 
 
 class SilenceFilter(django_filters.FilterSet):

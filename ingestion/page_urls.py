@@ -2,9 +2,11 @@
 
 from django.urls import path
 
-from ingestion import dead_letter_pages
+from ingestion import dead_letter_pages, reconcile_pages
 
 urlpatterns = [
+    path("system/reconcile/", reconcile_pages.reconcile, name="reconcile"),
+    path("system/reconcile/run/", reconcile_pages.run, name="run-reconcile"),
     path("system/dead-letters/", dead_letter_pages.dead_letters, name="dead-letters"),
     path("system/dead-letters/replay/", dead_letter_pages.replay_all, name="replay-dead-letters"),
     path("system/dead-letters/discard/", dead_letter_pages.discard_all, name="discard-dead-letters"),

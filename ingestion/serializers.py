@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from ingestion.dead_letter_services import MAX_COMMENT
-from ingestion.models import DeadLetter, Delivery, Silence
+from ingestion.models import DeadLetter, Delivery, ReconcileRun, Silence
 from ingestion.silence_services import Preview, create_silence, preview_silence
 from ingestion.silences import compile_silence, state_of, weekly_window
 from storms.models import Alert
@@ -83,6 +83,43 @@ class QueuedSerializer(serializers.Serializer[Any]):
 
 class DiscardedSerializer(serializers.Serializer[Any]):
     discarded = serializers.IntegerField()
+
+
+class FindingSerializer(serializers.Serializer[Any]):
+    kind = serializers.CharField(help_text="See docs/reconcile.md.")
+    target = serializers.CharField()
+    detail = serializers.CharField()
+    result = serializers.CharField(help_text="repaired, would be repaired, gone, listed, or why it was not repaired.")
+    advice = serializers.CharField(help_text="What a person can do, where the console does nothing.")
+
+
+class ReconcileRunSerializer(serializers.ModelSerializer[ReconcileRun]):
+    """One comparison of rows, store and cluster."""
+
+    checked = serializers.DictField(child=serializers.IntegerField(), read_only=True)
+    skipped = serializers.DictField(child=serializers.CharField(), read_only=True)
+    counts = serializers.DictField(child=serializers.IntegerField(), read_only=True)
+    findings = FindingSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = ReconcileRun
+        fields = [
+            "id",
+            "state",
+            "dry_run",
+            "actor",
+            "requested_at",
+            "started_at",
+            "finished_at",
+            "checked",
+            "skipped",
+            "found",
+            "repaired",
+            "counts",
+            "findings",
+            "error",
+        ]
+        read_only_fields = [name for name in fields if name != "dry_run"]
 
 
 class SilenceSerializer(serializers.ModelSerializer[Silence]):

@@ -27,12 +27,14 @@ GRANTS: dict[str, tuple[str, ...]] = {
         "ingestion.view_silence",
         "ingestion.view_delivery",
         "ingestion.view_deadletter",
+        "ingestion.view_reconcilerun",
     ),
     OPERATOR: (
         "storms.change_storm",
         "ingestion.add_silence",
         "ingestion.change_silence",
         "ingestion.change_deadletter",
+        "ingestion.add_reconcilerun",
     ),
     TUNER: (
         "storms.add_stormpolicy",

@@ -63,9 +63,9 @@ class Command(BaseCommand):
                     self._check_heartbeats(watching_since=started)
                 if time.monotonic() >= next_housekeeping:
                     next_housekeeping = time.monotonic() + HOUSEKEEPING_SECONDS
-                    self._housekeep()
                     if timezone.now() >= started + CATCH_UP:
                         request_due_run(now=timezone.now())
+                    self._housekeep()
                 if time.monotonic() >= next_pruning:
                     next_pruning = time.monotonic() + PRUNING_SECONDS
                     enqueue_pruning()
