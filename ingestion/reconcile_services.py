@@ -128,13 +128,13 @@ def _parts(now: datetime) -> dict[str, Part]:
     """In their order: what was lost in the rows first, since the store and the cluster follow the rows."""
     return {
         "deliveries": partial(check_deliveries, now),
-        "ledger": partial(check_sums, now),
+        "alerts in the ledger": partial(check_sums, now),
         "waiting alerts": partial(reconciling.check_waiting, now),
         "open storms": partial(_twice, reconciling.check_open_storms),
         "groups of the store": partial(_twice, reconciling.check_store),
-        "counts": reconciling.check_counts,
-        "requests": partial(reconciling.check_requests, now),
-        "resources": partial(check_cluster, now),
+        "storms counted": reconciling.check_counts,
+        "requests not applied": partial(reconciling.check_requests, now),
+        "resources in the cluster": partial(check_cluster, now),
     }
 
 

@@ -128,13 +128,13 @@ def test_it_finds_nothing_where_everything_agrees(storm, console):
     assert kinds(done) == {}
     assert done.checked == {
         "deliveries": 2,
-        "ledger": 4,
+        "alerts in the ledger": 4,
         "waiting alerts": 1,
         "open storms": 1,
         "groups of the store": 1,
-        "counts": 1,
-        "requests": 0,
-        "resources": 1,
+        "storms counted": 1,
+        "requests not applied": 0,
+        "resources in the cluster": 1,
     }
     assert done.finished_at >= done.started_at
 
@@ -450,7 +450,7 @@ def test_the_cluster_is_read_page_by_page_and_not_row_by_row(kube, kube_storm, c
 
     done = run()
 
-    assert (kinds(done), done.checked["resources"]) == ({}, 5)
+    assert (kinds(done), done.checked["resources in the cluster"]) == ({}, 5)
     assert calls == ["GET remediationrequests"] * 3
 
 
@@ -460,7 +460,7 @@ def test_a_cluster_that_is_away_is_skipped_and_the_rest_is_done(kube_storm, sett
 
     done = run()
 
-    assert list(done.skipped) == ["resources"]
+    assert list(done.skipped) == ["resources in the cluster"]
     assert [(row["kind"], row["result"]) for row in done.findings] == [("counts_differ", "repaired")]
 
 

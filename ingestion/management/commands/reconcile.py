@@ -44,8 +44,8 @@ def as_dict(run: ReconcileRun) -> dict[str, Any]:
 
 
 def as_table(run: ReconcileRun) -> str:
-    lines = [f"{name:20}{count:>9} looked at" for name, count in run.checked.items()]
-    lines += [f"{name:20}{'skipped':>9}: {reason}" for name, reason in run.skipped.items()]
+    lines = [f"{name:26}{count:>9} looked at" for name, count in run.checked.items()]
+    lines += [f"{name:26}{'skipped':>9}: {reason}" for name, reason in run.skipped.items()]
     for row in run.findings:
         lines.append(f"{row['result']:18} {row['kind']:20} {row['target']}: {row['detail']}")
         if row["advice"]:
