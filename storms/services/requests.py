@@ -277,7 +277,9 @@ def mirror_drift(*, rr_id: UUID, detail: str, changes: list[dict[str, str | None
 
     `changes` are the first fields that differ, {path, applied, found}, with values as JSON.
     """
-    return _correct(rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500], {"changes": changes})
+    return _correct(
+        rr_id, f"The resource was edited in the cluster; it is corrected: {detail}"[:500], {"changes": changes}
+    )
 
 
 def observe(*, rr_id: UUID, **seen: Any) -> None:
