@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("ingestion", "0007_letter_waiting_by_reason"),
+        ("ingestion", "0008_limits_and_rotation"),
     ]
 
     operations = [
