@@ -28,19 +28,15 @@ def decision_trace(alert: Alert) -> list[Step]:
 
     Reads `storm`, `split_from`, `policy` and `remediation_request`: select them.
     """
-    parts = (
-        _reception,
-        _policy,
-        _flapping,
-        _decision,
-        _late_decision,
-        _afterwards,
-        _merge,
-        _split,
-        _repeats,
-        _resolution,
-        _resource,
-    )
+    return _steps(alert, *_DECIDING, _afterwards, _merge, _split, _repeats, _resolution, _resource)
+
+
+def opening_trace(alert: Alert) -> list[Step]:
+    """What was decided about the alert that opened a storm, in its order; reads what `decision_trace` does."""
+    return _steps(alert, *_DECIDING)
+
+
+def _steps(alert: Alert, *parts: Callable[[Alert], Step | None]) -> list[Step]:
     return [step for part in parts if (step := part(alert)) is not None]
 
 
@@ -159,6 +155,9 @@ def _late_decision(alert: Alert) -> Step | None:
     else:
         decided = _individual(alert)
     return Step(f"{because} {decided}", alert.decided_at)
+
+
+_DECIDING = (_reception, _policy, _flapping, _decision, _late_decision)
 
 
 def _count(alert: Alert) -> str:

@@ -14,6 +14,7 @@ from storms.actions import OPERATE
 from storms.choices import StormState
 from storms.course import course_of, table
 from storms.models import Alert, RemediationRequest, Storm
+from storms.opening_story import opening_of
 from storms.pages.decorators import console_page
 from storms.pages.members import alerts_context
 from storms.services import operators
@@ -42,7 +43,7 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
         "merged_storms": row.merged.order_by("closed_at"),
     }
     if sees_alerts:
-        context |= alerts_context(request, row, part=True)
+        context |= alerts_context(request, row, part=True) | {"opening": opening_of(row)}
     if request.user.has_perm(OPERATE):
         context |= _choices(row)
     return render(request, "console/storm.html", context)
