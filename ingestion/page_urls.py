@@ -2,9 +2,14 @@
 
 from django.urls import path
 
-from ingestion import dead_letter_pages, reconcile_pages
+from ingestion import dead_letter_pages, reconcile_pages, silence_pages
 
 urlpatterns = [
+    path("silences/", silence_pages.silences, name="silences"),
+    path("silences/new/", silence_pages.new, name="new-silence"),
+    path("silences/preview/", silence_pages.preview, name="preview-silence"),
+    path("silences/create/", silence_pages.create, name="create-silence"),
+    path("silences/<int:silence_id>/expire/", silence_pages.expire, name="expire-silence"),
     path("system/reconcile/", reconcile_pages.reconcile, name="reconcile"),
     path("system/reconcile/run/", reconcile_pages.run, name="run-reconcile"),
     path("system/dead-letters/", dead_letter_pages.dead_letters, name="dead-letters"),

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from ingestion.models import Silence
 from ingestion.silences import compile_silence
-from storms.choices import AuditAction, Disposition
+from storms.choices import AlertStatus, AuditAction, Disposition, StormState
 from storms.matchers import MatcherError, parse_matchers
-from storms.models import Alert
+from storms.models import Alert, Storm
 from storms.services import audit
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ class Preview:
         in_window: how many of them came within the weekly window; None for a silence without one.
         alerts: the latest of the matched ones, the newest first.
         complete: False if there were more alerts than a preview reads.
+        firing: how many of the matched ones fire now.
+        storms: the open storms that some of those are in, the latest first, at most `PREVIEW_SHOWN`.
+        storms_open: how many there are.
     """
 
     since: datetime
@@ -44,6 +47,9 @@ class Preview:
     in_window: int | None
     alerts: list[Alert]
     complete: bool
+    firing: int
+    storms: list[Storm]
+    storms_open: int
 
 
 def create_silence(*, silence: Silence, author: str) -> Silence:
@@ -130,20 +136,28 @@ def preview_silence(*, silence: Silence) -> Preview:
     for matcher in compiled.matchers:
         if matcher.op == "=" and matcher.value:
             candidates = candidates.filter(labels__contains={matcher.name: matcher.value})
-    read = matched = in_window = 0
+    read = matched = in_window = firing = 0
     latest: list[UUID] = []
-    rows = candidates.order_by("-received_at", "-id").values_list("id", "labels", "received_at")
-    for id_, labels, received_at in rows[:PREVIEW_READ].iterator(chunk_size=2000):
+    storm_ids: set[UUID] = set()
+    rows = candidates.order_by("-received_at", "-id").values_list("id", "labels", "received_at", "status", "storm_id")
+    for id_, labels, received_at, status, storm_id in rows[:PREVIEW_READ].iterator(chunk_size=2000):
         read += 1
         if compiled.matches(labels):
             matched += 1
             in_window += compiled.weekly is not None and compiled.weekly.contains(received_at)
             if matched <= PREVIEW_SHOWN:
                 latest.append(id_)
+            if status == AlertStatus.FIRING:
+                firing += 1
+                storm_ids.update({storm_id} - {None})
+    storms = Storm.objects.filter(id__in=storm_ids, state=StormState.OPEN)
     return Preview(
         since=since,
         matched=matched,
         in_window=in_window if compiled.weekly is not None else None,
         alerts=list(Alert.objects.filter(id__in=latest).order_by("-received_at", "-id")),
         complete=read < PREVIEW_READ,
+        firing=firing,
+        storms=list(storms.order_by("-opened_at", "-id")[:PREVIEW_SHOWN]),
+        storms_open=storms.count(),
     )

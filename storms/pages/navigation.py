@@ -20,7 +20,13 @@ class Entry:
     current: str = ""
 
 
-PAGES = (("now", "Now", "n"), ("alerts", "Alerts", "a"), ("history", "History", "h"), ("system", "System", "s"))
+PAGES = (
+    ("now", "Now", "n"),
+    ("alerts", "Alerts", "a"),
+    ("silences", "Silences", "l"),
+    ("history", "History", "h"),
+    ("system", "System", "s"),
+)
 """URL name, title, key."""
 
 
