@@ -2,8 +2,9 @@
 
 The loop reads the whole request and writes the whole response, so a request crosses between the loop and its thread
 twice, and a slow sender or reader holds no thread. (a2wsgi, whose environ this uses, crosses for every piece of both:
-`make bench` gave GET /healthz half as much again without that.) Bodies are small here and bounded by MAX_BODY_BYTES;
-nothing is streamed.
+`make bench` gave GET /healthz half as much again without that.) Bodies are small here and bounded by MAX_BODY_BYTES.
+Only a Django response that streams (a long download) crosses for every piece: it is in memory one piece at a time, and
+while its reader is slow it holds no thread.
 
 What would wait too long is shed early: when as many requests wait for a thread as may, or the bodies in memory are as
 many bytes as may be, a request is answered 503 as a whole, before its body is read where possible.
@@ -11,7 +12,7 @@ many bytes as may be, a request is answered 503 as a whole, before its body is r
 
 import asyncio
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -23,7 +24,24 @@ from stormconsole.pressure import Reason
 from stormconsole.refusals import refusal
 
 WSGIApplication = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-Response = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+
+class Stream:
+    """A response's body that is made while it is sent. Pieces may be made by one thread after another, not at once."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self._rest: Iterator[bytes] = iter(chunks)
+
+    def next(self) -> bytes | None:
+        """None after the last one."""
+        return next(self._rest, None)
+
+    def close(self) -> None:
+        _close(self._chunks)
+
+
+Response = tuple[int, list[tuple[bytes, bytes]], bytes | Stream]
 
 NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 """An overloaded process must still say so; one that is restarted for it makes things worse."""
@@ -77,7 +95,22 @@ class WSGIBridge:
         except UnicodeDecodeError:
             status, headers, content = self._refuse(scope, 400, "The address is not ASCII.")
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        if isinstance(content, Stream):
+            await self._send_stream(content, receive, send)
+        else:
+            await send({"type": "http.response.body", "body": content})
+
+    async def _send_stream(self, stream: Stream, receive: Any, send: Any) -> None:
+        """Piece by piece, each when the one before it was taken, until the end or until its reader has left."""
+        loop = asyncio.get_running_loop()
+        left = asyncio.ensure_future(receive())
+        try:
+            while not left.done() and (piece := await loop.run_in_executor(self.pool, stream.next)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            left.cancel()
+            await loop.run_in_executor(self.pool, stream.close)
 
     async def _answer(self, scope: Any, receive: Any) -> Response:
         """Raises: SenderLeft, Shed, UnicodeDecodeError."""
@@ -142,12 +175,25 @@ class WSGIBridge:
             return written.append
 
         chunks = self.app(environ, start_response)
-        try:
-            content = b"".join([*written, *chunks])
-        finally:
-            # Django ends the request here: its signals, and closing what the response holds open.
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
+        content: bytes | Stream
+        if _streams(chunks):
+            content = Stream(chunks)
+        else:
+            try:
+                content = b"".join([*written, *chunks])
+            finally:
+                _close(chunks)
         status, headers = started
         return status, [(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers], content
+
+
+def _streams(chunks: Iterable[bytes]) -> bool:
+    """Django's handler returns its response as the iterable; a static file streams too, but is small and at hand."""
+    return bool(getattr(chunks, "streaming", False)) and getattr(chunks, "file_to_stream", None) is None
+
+
+def _close(chunks: Iterable[bytes]) -> None:
+    """Django ends the request here: its signals, and closing what the response holds open."""
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()

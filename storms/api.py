@@ -21,6 +21,7 @@ from storms.action_api import AlertActions, StormActions
 from storms.models import Alert, RemediationRequest, Storm
 from storms.observed import compare
 from storms.permissions import ModelPermissions
+from storms.story_api import StormStories
 from storms.yaml_text import yaml_text
 
 
@@ -35,7 +36,7 @@ class ReadOnlyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ConsoleV
     """List and retrieve."""
 
 
-class StormViewSet(StormActions, ReadOnlyViewSet):
+class StormViewSet(StormActions, StormStories, ReadOnlyViewSet):
     """Storms: bursts of alerts of one group, each with one RemediationRequest."""
 
     queryset = Storm.objects.select_related("remediation_request").defer("remediation_request__manifest")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -19,6 +20,8 @@ from storms.models import Storm
 MAX_STEPS = 480
 NAMES = 8
 """Alert names that are told apart, the most frequent; the rest is one line."""
+MAX_EVENTS = 500
+"""Events that a course is sent with."""
 DAY = 86_400
 STEP_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, DAY)
 
@@ -96,6 +99,37 @@ def course_of(storm: Storm, now: datetime) -> Course:
     course.n = max(int((end - course.start).total_seconds()) // step, 0) + 1
     _fill(course, changes, skipped)
     return course
+
+
+def course_message(storm: Storm, now: datetime) -> dict[str, Any]:
+    """For machines. Times in seconds since 1970; `names` in the order of their size, `rest` is [] without another.
+
+    `events` are the latest `MAX_EVENTS`, the oldest first.
+    """
+    course = course_of(storm, now)
+    events = list(storm.events.order_by("-at", "-id")[:MAX_EVENTS])[::-1]
+    return {
+        "start": int(course.start.timestamp()),
+        "step": course.step,
+        "live": storm.state == StormState.OPEN or storm.firing_count > 0,
+        "new": course.new,
+        "firing": course.firing,
+        "resolved": course.resolved,
+        "severities": course.severities,
+        "names": [{"name": name, "firing": firing} for name, firing in course.names.items()],
+        "rest": course.rest,
+        "events": [
+            {
+                "id": event.pk,
+                "at": event.at.timestamp(),
+                "kind": event.kind,
+                "title": EventKind(event.kind).label,
+                "message": event.message,
+                "actor": event.actor,
+            }
+            for event in events
+        ],
+    }
 
 
 def step_seconds(span: float) -> int:

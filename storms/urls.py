@@ -3,7 +3,7 @@
 from django.urls import path
 
 from storms import actions
-from storms.pages import alert, breakdown, course, history, members, now, resource, storm
+from storms.pages import alert, breakdown, course, history, members, now, post_mortem, resource, storm
 
 urlpatterns = [
     path("", now.now, name="now"),
@@ -13,6 +13,10 @@ urlpatterns = [
     path("storms/<uuid:storm_id>/", storm.storm, name="storm"),
     path("storms/<uuid:storm_id>/course.json", course.course, name="storm-course"),
     path("storms/<uuid:storm_id>/breakdown/", breakdown.breakdown, name="storm-breakdown"),
+    path("storms/<uuid:storm_id>/post-mortem/", post_mortem.post_mortem, name="post-mortem"),
+    path("storms/<uuid:storm_id>/post-mortem.md", post_mortem.as_markdown, name="post-mortem-md"),
+    path("storms/<uuid:storm_id>/post-mortem.json", post_mortem.as_json, name="post-mortem-json"),
+    path("storms/<uuid:storm_id>/alerts.csv", post_mortem.alerts_csv, name="storm-alerts-csv"),
     path("storms/<uuid:storm_id>/alerts/", members.alerts, name="storm-alerts"),
     path("storms/<uuid:storm_id>/resources/", members.resources, name="storm-resources"),
     path("storms/<uuid:storm_id>/acknowledge/", actions.acknowledge, name="acknowledge-storm"),

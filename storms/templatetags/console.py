@@ -80,6 +80,12 @@ def exact(moment: datetime) -> str:
 
 
 @register.filter
+def moment(iso: str | None) -> str:
+    """A document's time: `2026-11-16 10:30:00`."""
+    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M:%S}" if iso else ""
+
+
+@register.filter
 def clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S}"
 
