@@ -24,7 +24,7 @@ from storms.services.deferred import decide_deferred
 from storms.services.expiring import expire_alerts
 from storms.services.label_baseline import baseline_is_due
 from storms.services.operators import move_merged_alerts
-from storms.services.refresh import dirty_storms
+from storms.services.refresh import dirty_storms, left_behind_storms, refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
 from storms.services.requests import mark_storms_due, take_due
 
@@ -70,6 +70,7 @@ def sweep_once() -> Swept:
     _part("closing", lambda: _close(swept, now))
     _part("changed storms", lambda: mark_storms_due(storm_ids=dirty_storms()))
     _part("due requests", lambda: _enqueue(swept))
+    _part("storms without a sync", _count_left_behind)
     return swept
 
 
@@ -123,6 +124,11 @@ def _release(swept: Swept, now: datetime) -> None:
 
 def _close(swept: Swept, now: datetime) -> None:
     swept.closed = len(close_due_storms(now=now))
+
+
+def _count_left_behind() -> None:
+    for storm_id in left_behind_storms():
+        refresh_storm(storm_id=storm_id)
 
 
 def _enqueue(swept: Swept) -> None:

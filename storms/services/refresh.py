@@ -71,15 +71,22 @@ update storms_storm set alert_count = %(alerts)s, firing_count = %(firing)s, res
     refreshed_xmin = %(xmin)s
 where id = %(storm)s and refreshed_xmin <= %(xmin)s
 """
-# A storm whose request is pending or failed is on its way already; its refresh sees whatever changed until then.
 # Right after a restore from a dump the transaction counter may stand below what the rows say: count those anew too.
-_DIRTY = """
-select s.id from storms_storm s join storms_remediationrequest r on r.storm_id = s.id
-where r.sync_state in ('applied', 'rejected')
-  and (s.state = 'open' or s.firing_count > 0 or s.closed_at > now() - interval '1 hour')
+_CHANGED = """(s.state = 'open' or s.firing_count > 0 or s.closed_at > now() - interval '1 hour')
   and (s.refreshed_xmin > pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-       or exists (select 1 from storms_alert a where a.storm_id = s.id and a.changed_xid >= s.refreshed_xmin))
-"""
+       or exists (select 1 from storms_alert a where a.storm_id = s.id and a.changed_xid >= s.refreshed_xmin))"""
+# A storm whose request is pending or failed is on its way already; its refresh sees whatever changed until then.
+_DIRTY = f"""
+select s.id from storms_storm s join storms_remediationrequest r on r.storm_id = s.id
+where r.sync_state in ('applied', 'rejected') and {_CHANGED}
+"""  # noqa: S608  (fixed text)
+_LEFT_BEHIND = f"""
+select s.id from storms_storm s join storms_remediationrequest r on r.storm_id = s.id
+where r.sync_state in ('pending', 'failed')
+  and coalesce(s.refreshed_at, s.opened_at) < now() - %(patience)s * interval '1 second' and {_CHANGED}
+order by s.refreshed_at nulls first limit %(limit)s
+"""  # noqa: S608
+PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,16 @@ def dirty_storms() -> list[UUID]:
     """Storms of which an alert joined or resolved since they were counted last."""
     with connection.cursor() as cursor:
         cursor.execute(_DIRTY)
+        return [id_ for [id_] in cursor.fetchall()]
+
+
+def left_behind_storms(*, limit: int = 5) -> list[UUID]:
+    """Storms that changed and wait for their sync: the cluster fails, or no worker takes them.
+
+    The resource may be late then, what the pages show may not. A few at a time, those that waited longest.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_BEHIND, {"patience": PATIENCE_SECONDS, "limit": limit})
         return [id_ for [id_] in cursor.fetchall()]
 
 

@@ -21,7 +21,7 @@ from storms.models import Alert, RemediationRequest, Storm, StormEvent
 from storms.services import requests
 from storms.services.closing import close_due_storms
 from storms.services.deferred import decide_deferred
-from storms.services.refresh import dirty_storms, refresh_storm
+from storms.services.refresh import dirty_storms, left_behind_storms, refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
 from storms.sweep import sweep_once
 from tests.harness.http import alert, payload, resolved
@@ -335,6 +335,24 @@ def test_a_storm_is_dirty_until_it_was_counted(console):
     assert dirty_storms() == [], "a re-send changes nothing that the resource says"
     console.post(payload([resolved(alerts[0])]))
     assert dirty_storms() == [storm.id]
+
+
+@pytest.mark.parametrize("state", ["failed", "pending"])
+def test_a_storm_whose_sync_does_not_come_is_counted_all_the_same(console, state):
+    """The cluster is away, or the workers are: an operator sees how the storm grows."""
+    send(console, 10)
+    storm = Storm.objects.get()
+    refresh_storm(storm_id=storm.id)
+    RemediationRequest.objects.update(sync_state=state, next_attempt_at=timezone.now() + timedelta(minutes=5))
+    send(console, 7)
+    sweep_once()
+    storm.refresh_from_db()
+    assert storm.alert_count == 10  # a sync may be on its way
+    Storm.objects.update(refreshed_at=timezone.now() - timedelta(seconds=3))
+    sweep_once()
+    storm.refresh_from_db()
+    assert storm.alert_count == 17
+    assert left_behind_storms() == []
 
 
 def test_a_join_that_commits_after_the_count_is_not_forgotten(console):
