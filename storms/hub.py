@@ -125,6 +125,9 @@ class Hub:
             await layer.group_add(live.STORMS_GROUP, channel)
         await self._read_all()
         self.running = asyncio.create_task(self._run(layer, channel))
+        if not self.viewers:  # who waited for it has left meanwhile
+            self.running.cancel()
+            self.running = None
 
     async def _run(self, layer: Any, channel: str) -> None:
         """Until the last page has left, or the channel layer or the database fails: then all pages come back later."""
@@ -136,12 +139,19 @@ class Hub:
         except* RETRYABLE as group:
             error = group.exceptions[0]
             logger.warning("live updates interrupted: %s", str(error) or type(error).__name__)
-            if self.running is asyncio.current_task():
-                self.running = None
-            await self._tell(self.viewers, CLOSE_TRY_AGAIN)
+            await self._send_away()
+        except* Exception:
+            logger.exception("live updates failed")
+            await self._send_away()
         finally:
             with suppress(*live.LAYER_ERRORS):
                 await layer.group_discard(live.STORMS_GROUP, channel)
+
+    async def _send_away(self) -> None:
+        """All pages come back, to a hub that starts anew."""
+        if self.running is asyncio.current_task():
+            self.running = None
+        await self._tell(self.viewers, CLOSE_TRY_AGAIN)
 
     async def _listen(self, layer: Any, channel: str) -> None:
         while True:

@@ -26,6 +26,7 @@ from redis.exceptions import RedisError
 from storms.choices import Severity, StormState
 from storms.cluster.address import cluster_label
 from storms.models import RemediationRequest, Storm
+from storms.rate import recent_counts
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def storm_message(storm: Storm) -> dict[str, Any]:
         "resolved_count": storm.resolved_count,
         "acknowledged_by": storm.acknowledged_by,
         "assignee": storm.assignee,
-        "recent": storm.recent,
+        "recent": recent_counts(storm.recent),
         "alert_names": storm.alert_names[:ALERT_NAMES_SHOWN],
         "alert_names_more": max(len(storm.alert_names) - ALERT_NAMES_SHOWN, 0),
         "opened_at": _iso(storm.opened_at),

@@ -6,6 +6,7 @@ taken once stay right while time passes, and a storm that gets no alert needs no
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 BUCKET_SECONDS = 15
 BUCKETS = 60
@@ -36,10 +37,21 @@ class Rate:
         return "".join(parts)
 
 
-def rate_of(recent: Mapping[str, int], now: float) -> Rate:
-    """The rate at `now` (seconds since the epoch) of `{bucket: count}`, with buckets as JSON has them: text."""
+def recent_counts(counts: Mapping[str, int]) -> dict[str, Any]:
+    """`{bucket: count}`, as a storm's row has it, in short: `{"from": first bucket, "counts": [...]}`; {} for none."""
+    if not counts:
+        return {}
+    last = max(map(int, counts))
+    first = max(min(map(int, counts)), last - BUCKETS + 1)
+    return {"from": first, "counts": [counts.get(str(bucket), 0) for bucket in range(first, last + 1)]}
+
+
+def rate_of(recent: Mapping[str, Any], now: float) -> Rate:
+    """The rate at `now` (seconds since the epoch) of what `recent_counts` made."""
     last = int(now // BUCKET_SECONDS)
-    bars = [recent.get(str(last - back), 0) for back in range(BUCKETS - 1, -1, -1)]
+    first, counts = recent.get("from", 0), recent.get("counts", [])
+    places = range(last - BUCKETS + 1 - first, last + 1 - first)
+    bars = [counts[place] if 0 <= place < len(counts) else 0 for place in places]
     # The minute slides: of the bucket that it enters, the part counts that it still covers.
     elapsed = now / BUCKET_SECONDS - last
     latest, before = (_minute(bars, end, elapsed) for end in (BUCKETS, BUCKETS - MINUTE_BUCKETS))

@@ -5,10 +5,10 @@ const BUCKETS = 60;
 const MINUTE = 60 / BUCKET;
 const HEIGHT = 20;
 
-// `recent` is {bucket: count}; `seconds` the server's time now.
+// `recent` is {from: first bucket, counts}, or {}; `seconds` the server's time now.
 export function rateOf(recent, seconds) {
   const last = Math.floor(seconds / BUCKET);
-  const bars = Array.from({ length: BUCKETS }, (_, place) => recent[last - BUCKETS + 1 + place] ?? 0);
+  const bars = Array.from({ length: BUCKETS }, (_, place) => recent.counts?.[last - BUCKETS + 1 + place - recent.from] ?? 0);
   const elapsed = seconds / BUCKET - last;
   const latest = minute(bars, BUCKETS, elapsed);
   const before = minute(bars, BUCKETS - MINUTE, elapsed);

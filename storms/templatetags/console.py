@@ -109,7 +109,7 @@ def as_json(value: Any) -> str:
 
 
 @register.filter
-def rate(recent: Mapping[str, int]) -> Rate:
+def rate(recent: Mapping[str, Any]) -> Rate:
     """The rate of a storm's `recent` now."""
     return rate_of(recent, timezone.now().timestamp())
 

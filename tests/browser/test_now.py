@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, WebSocket, expect
 
-from storms.rate import BUCKET_SECONDS, rate_of
+from storms.rate import BUCKET_SECONDS, rate_of, recent_counts
 from tests.browser.conftest import Console
 from tests.harness.http import resolved
 from tests.harness.wait import wait_until
@@ -246,7 +246,8 @@ def test_the_script_and_the_server_agree_on_rates(open_page: OpenPage) -> None:
     for _ in range(200):
         now = 1_800_000_000 + chance.random() * 1_000
         newest = int(now // BUCKET_SECONDS)
-        cases.append(({str(newest - chance.randrange(70)): chance.randrange(1, 400) for _ in range(12)}, now))
+        counts = {str(newest - chance.randrange(70)): chance.randrange(1, 400) for _ in range(12)}
+        cases.append((recent_counts(counts), now))
     told = page.evaluate(
         """async (cases) => {
             const { rateOf } = await import("/static/console/rate.js");

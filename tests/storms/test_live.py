@@ -225,7 +225,7 @@ def test_a_storm_s_message(admin: Client) -> None:
         "resolved_count": 4,
         "acknowledged_by": "",
         "assignee": "",
-        "recent": {"119": 10},
+        "recent": {"from": 119, "counts": [10]},
         "alert_names": [{"name": "a", "count": 3}, {"name": "b", "count": 3}, {"name": "c", "count": 3}],
         "alert_names_more": 2,
         "opened_at": "2026-11-16T10:30:00+00:00",

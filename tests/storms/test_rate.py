@@ -1,16 +1,24 @@
 """How fast a storm grows, from its buckets; static/console/rate.js is held to the same in tests/browser/test_now.py."""
 
+from typing import Any
+
 import pytest
 
-from storms.rate import BUCKET_SECONDS, BUCKETS, CALMING, QUIET, RISING, STEADY, rate_of
+from storms.rate import BUCKET_SECONDS, BUCKETS, CALMING, QUIET, RISING, STEADY, rate_of, recent_counts
 
 NOW = 1_800_000_000.0  # the start of a bucket
 BUCKET = int(NOW) // BUCKET_SECONDS
 
 
-def recent(*counts: int) -> dict[str, int]:
+def recent(*counts: int) -> dict[str, Any]:
     """Counts of the buckets up to the one that ends at NOW."""
-    return {str(BUCKET - len(counts) + place): count for place, count in enumerate(counts)}
+    return recent_counts({str(BUCKET - len(counts) + place): count for place, count in enumerate(counts)})
+
+
+def test_it_keeps_a_quarter_of_an_hour_and_no_more() -> None:
+    assert recent_counts({}) == {}
+    assert recent_counts({"100": 4, "103": 7}) == {"from": 100, "counts": [4, 0, 0, 7]}
+    assert recent_counts({"100": 4, "900": 7}) == {"from": 841, "counts": [0] * 59 + [7]}
 
 
 def test_it_draws_a_quarter_of_an_hour() -> None:
@@ -38,8 +46,7 @@ def test_the_last_minute_is_held_against_the_one_before(counts: tuple[int, ...],
 
 def test_an_even_stream_is_steady_at_every_moment_of_a_bucket() -> None:
     for second in range(BUCKET_SECONDS):
-        counts = {**recent(*[15] * 20), str(BUCKET): second}
-        rate = rate_of(counts, NOW + second)
+        rate = rate_of({"from": BUCKET - 20, "counts": [15] * 20 + [second]}, NOW + second)
         assert (rate.per_minute, rate.trend) == (60, STEADY), second
 
 
