@@ -35,7 +35,8 @@ with held as (
     ), 1) as counted
     from groups g left join storms_stormpolicy p on p.id = g.policy_id
 )
-select group_key, labels, severity, held, threshold, release_at, policy, counted, count(*) over () from counted
+select group_key, labels, severity, held, threshold, release_at, policy, counted,
+    count(*) over (), sum(held) over ()::bigint from counted
 order by counted::float / greatest(threshold, 1) desc, release_at, group_key limit %(groups)s
 """
 
@@ -54,10 +55,11 @@ class HeldGroup(TypedDict):
 
 
 class Held(TypedDict):
-    """The groups nearest to their threshold first, and how many more there are."""
+    """The groups nearest to their threshold first, how many more there are, and the held alerts of all."""
 
     groups: list[HeldGroup]
     more: int
+    alerts: int
 
 
 def held_groups(now: datetime | None = None) -> Held:
@@ -73,8 +75,8 @@ def held_groups(now: datetime | None = None) -> Held:
             },
         )
         rows = cursor.fetchall()
-    total = rows[0][-1] if rows else 0
-    return {"groups": [_group(*row[:-1]) for row in rows], "more": total - len(rows)}
+    total, alerts = rows[0][-2:] if rows else (0, 0)
+    return {"groups": [_group(*row[:-2]) for row in rows], "more": total - len(rows), "alerts": alerts}
 
 
 def _group(

@@ -7,7 +7,7 @@ snapshot without a query. It starts with the first page and ends with the last.
 To the first page's sockets (JSON text):
 
     {"type": "snapshot", "at", "storms": [<storm>...], "held", "totals"}   on connect, then every minute
-    {"type": "update", "at", "storms": [<storm>...], "held"}               what changed; either may be absent
+    {"type": "update", "at", "storms": [<storm>...], "held", "totals"}     what changed; each may be absent
     {"type": "ping", "at", "totals"}                                       every ten seconds
 
 To those of one storm:
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 PING_SECONDS = 10.0
 SNAPSHOT_EVERY_PINGS = 6
-HELD_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 # Between two frames to the same page. With many pages it grows, up to what still looks live.
 SHORTEST_PAUSE = 0.25
 LONGEST_PAUSE = 0.75
@@ -78,7 +78,7 @@ class Hub:
     def __init__(self) -> None:
         self.viewers: set[Viewer] = set()
         self.storms: dict[str, dict[str, Any]] = {}
-        self.held: dict[str, Any] = {"groups": [], "more": 0}
+        self.held: dict[str, Any] = {}
         self.totals: dict[str, Any] = {}
         self.changed: set[UUID] = set()
         self.woken = asyncio.Event()
@@ -160,17 +160,17 @@ class Hub:
             self.woken.set()
 
     async def _pulse(self) -> None:
-        """Frames of what changed, with a pause between them; a look at what is held at least every second."""
+        """Frames of what changed, with a pause between them; a look at what nobody tells of every second."""
         looked = time.monotonic()
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(HELD_SECONDS):
+                async with asyncio.timeout(LOOK_SECONDS):
                     await self.woken.wait()
             self.woken.clear()
             frame = await self._changes()
-            if time.monotonic() - looked >= HELD_SECONDS * 0.9:
+            if time.monotonic() - looked >= LOOK_SECONDS * 0.9:
                 looked = time.monotonic()
-                frame |= await self._held()
+                frame |= await self._look()
             if frame:
                 await self._tell(self._overviews(), _encode({"type": "update", "at": _now()} | frame))
             await asyncio.sleep(min(SHORTEST_PAUSE + PAUSE_PER_VIEWER * len(self.viewers), LONGEST_PAUSE))
@@ -200,14 +200,17 @@ class Hub:
         for storm in ended[live.ENDED_SHOWN :]:
             del self.storms[storm["id"]]
 
-    async def _held(self) -> dict[str, Any]:
+    async def _look(self) -> dict[str, Any]:
+        """What nobody tells of: the held alerts and the totals, as far as they changed."""
         if not self._overviews():
             return {}
-        now = await database_sync_to_async(held.held_groups)()
-        if now == self.held:
-            return {}
-        self.held, self.snapshot = now, None
-        return {"held": now}
+        found = await database_sync_to_async(_read_numbers)()
+        before = {"held": self.held, "totals": self.totals}
+        self.held, self.totals = found["held"], found["totals"]
+        changed = {name: value for name, value in found.items() if value != before[name]}
+        if changed:
+            self.snapshot = None
+        return changed
 
     async def _beat(self, layer: Any, channel: str) -> None:
         """Ping, and heal: join again (a restarted store forgot the group), ask who may still watch, read all anew."""
@@ -281,6 +284,10 @@ async def _receive(layer: Any, channel: str) -> dict[str, Any]:
 
 def _read_storms(ids: Iterable[UUID | None]) -> list[dict[str, Any]]:
     return live.storm_messages(live.storms_for_live().filter(id__in=list(ids)))
+
+
+def _read_numbers() -> dict[str, Any]:
+    return {"held": held.held_groups(), "totals": totals.totals()}
 
 
 def _read_everything() -> tuple[list[dict[str, Any]], Any, Any]:

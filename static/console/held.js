@@ -2,19 +2,23 @@
 
 import { setLabels, setNumber, setText } from "./dom.js";
 import { setUntil } from "./time.js";
+import { setTotal } from "./totals.js";
+
+const COUNTED = 1000; // storms/held.py looks at so many
 
 const section = document.getElementById("held");
 const list = section.querySelector("ul");
 const template = document.getElementById("held-row").content.firstElementChild;
 
 // The groups come in their order: the one nearest to its threshold first.
-export function showHeld({ groups, more }) {
+export function showHeld({ groups, more, alerts }) {
   const known = new Map([...list.children].map((row) => [row.dataset.key, row]));
   const rows = groups.map((group) => fill(known.get(group.key) ?? template.cloneNode(true), group));
   const gone = [...known.values()].filter((row) => !rows.includes(row));
   for (const row of gone) row.remove();
   rows.forEach((row, place) => list.children[place] !== row && list.insertBefore(row, list.children[place] ?? null));
   section.hidden = !groups.length;
+  if (alerts < COUNTED) setTotal("held", alerts); // sooner than the totals say it
   setText(section.querySelector("[data-how-many]"), String(groups.length + more));
   section.querySelector("[data-more]").hidden = !more;
   setText(section.querySelector("[data-more] span"), String(more));

@@ -25,8 +25,8 @@ function receive(message) {
   if (message.at) learnServerTime(message.at);
   if (message.type === "snapshot") takeSnapshot(message.storms);
   if (message.type === "update") for (const storm of message.storms ?? []) takeStorm(storm);
-  if (message.held) showHeld(message.held);
   if (message.totals) showTotals(message.totals);
+  if (message.held) showHeld(message.held);
   summarise();
   sift();
 }

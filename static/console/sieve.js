@@ -16,6 +16,7 @@ export function sift() {
     row.classList.toggle("sifted", !fits);
     if (!fits) hidden += 1;
   }
+  form.hidden = !rows.length && !wanted.narrows;
   setText(document.getElementById("sieve-result"), hidden ? `${rows.length - hidden} of ${rows.length} rows shown` : "");
   form.querySelector('[type="reset"]').hidden = !wanted.narrows;
 }
@@ -68,4 +69,3 @@ form.addEventListener("reset", () =>
   }),
 );
 recall();
-form.hidden = false;

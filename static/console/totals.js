@@ -7,8 +7,8 @@ export function showTotals(totals) {
   for (const [name, value] of Object.entries(totals)) if (typeof value === "number") setTotal(name, value);
   const { alerts_24h: alerts, resources_24h: resources } = totals;
   // The words are those of storms/templatetags/console.py.
-  setText(total("reduction"), alerts ? `${Math.max(Math.floor((100 * (alerts - resources)) / alerts), 0)} %` : "-");
-  setText(total("each"), resources ? (alerts / resources).toFixed(1) : "-");
+  setText(total("reduction"), alerts ? `${Math.max(Math.floor((100 * (alerts - resources)) / alerts), 0)} %` : "—");
+  setText(total("each"), resources ? `${(alerts / resources).toFixed(1)} to 1` : "");
   if (totals.last_alert_at) noteAlert(totals.last_alert_at);
 }
 

@@ -116,14 +116,14 @@ def rate(recent: Mapping[str, Any]) -> Rate:
 
 @register.filter
 def reduction(resources: int, alerts: int) -> str:
-    """By how much fewer resources than alerts there are, in percent: `97 %`; `-` where none came."""
-    return f"{max(100 * (alerts - resources) // alerts, 0)} %" if alerts else "-"
+    """By how much fewer resources than alerts there are, in percent: `97 %`; a dash where none came."""
+    return f"{max(100 * (alerts - resources) // alerts, 0)} %" if alerts else "—"
 
 
 @register.filter
 def each(alerts: int, resources: int) -> str:
-    """Alerts for each resource: `34.2`; `-` where there is none."""
-    return f"{alerts / resources:.1f}" if resources else "-"
+    """Alerts for each resource: `34.2 to 1`; nothing where there is none."""
+    return f"{alerts / resources:.1f} to 1" if resources else ""
 
 
 @register.filter

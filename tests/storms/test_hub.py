@@ -195,7 +195,7 @@ def test_it_keeps_the_storms_that_ended_last() -> None:
 
 
 def test_what_is_held_is_told_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "HELD_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 0.05)
 
     async def scenario() -> None:
         async with pages(1) as (_, [viewer]):
