@@ -126,6 +126,12 @@ def test_who_may_only_look_has_no_buttons(open_page: OpenPage, console: Console,
     console.send(namespace, 10)
     password = console.stack.manage("create_user", VIEWER, "--role", "viewer")
     page = open_page("/", user=(VIEWER, password))
+    expect_live(page)
+    late = f"{namespace}-late"
+    console.send(late, 10)  # a row that the script makes
+    for name in (namespace, late):
+        expect(row(page, name)).to_be_visible()
+        expect(row(page, name).get_by_role("button")).to_have_count(0)
     row(page, namespace).locator("a.group").click()
     expect_live(page)
     expect(page.locator("#alerts tbody tr")).to_have_count(10)

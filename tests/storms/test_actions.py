@@ -76,6 +76,26 @@ def test_an_operator_acknowledges_assigns_and_notes(ada: Client) -> None:
     assert "acknowledge/" not in seen
 
 
+def test_a_row_s_button_leads_back_to_the_first_page(ada: Client) -> None:
+    storm = make_storm(group_labels={"namespace": "payments"})
+    seen = do(ada, storm, "acknowledge", back="now")
+    assert "Acknowledged: namespace=payments." in seen
+    assert 'id="section-open"' in seen
+
+
+def test_a_script_that_asks_in_the_background_gets_words_and_no_page(ada: Client) -> None:
+    storm = make_storm()
+    asked = {"headers": {"X-Console-Action": "1"}}
+    response = ada.post(f"/storms/{storm.id}/acknowledge/", {"back": "now"}, **asked)
+    assert (response.status_code, response.json()) == (200, {"told": f"Acknowledged: {storm.group_title}."})
+    refused = ada.post(f"/storms/{storm.id}/close/", {"comment": ""}, **asked)
+    assert refused.status_code == 409
+    assert refused.json()["detail"].startswith("Say why")
+    assert "messages" not in ada.get("/").content.decode().split("<main")[1].split("<dl")[0]
+    eye = browser(*VIEWER, name="eye")
+    assert eye.post(f"/storms/{storm.id}/acknowledge/", **asked).status_code == 403
+
+
 def test_a_message_is_shown_once_and_not_to_the_script_in_the_background(ada: Client) -> None:
     storm = make_storm()
     ada.post(f"/storms/{storm.id}/acknowledge/")
