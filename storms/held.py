@@ -26,7 +26,7 @@ with held as (
         (array_agg(threshold order by decided_at desc))[1] as threshold,
         min(array_position(%(severities)s::text[], severity::text)) as severity
     from held group by group_key
-), counted as (
+), counted as materialized (
     select g.*, coalesce(p.name, '') as policy, greatest((
         select count(distinct case when a.flapping and p.count_flapping_once then a.fingerprint else a.id::text end)
         from storms_alert a

@@ -244,6 +244,11 @@ class Storm(models.Model):
             models.Index(fields=["-opened_at", "-id"]),
             models.Index(fields=["group_key", "-opened_at"]),
             models.Index(
+                fields=["-closed_at", "-id"],
+                name="storm_ended",
+                condition=models.Q(state="closed", firing_count=0),
+            ),
+            models.Index(
                 fields=["id"],
                 name="storm_live",
                 condition=models.Q(state="open") | models.Q(firing_count__gt=0),

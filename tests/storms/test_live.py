@@ -12,6 +12,7 @@ import redis
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.layers import channel_layers
 from django.contrib.auth.models import AbstractUser
+from django.db import connection
 from django.test import Client
 
 from stormconsole.asgi import application
@@ -397,3 +398,15 @@ def test_a_snapshot_reads_no_manifest_and_takes_one_query(django_assert_num_quer
     with django_assert_num_queries(1) as queries:
         assert len(live.storm_messages(live.storms_in_sight())) == 3
     assert "manifest" not in queries.captured_queries[0]["sql"]
+
+
+def test_the_storms_that_ended_last_come_from_an_index_in_their_order() -> None:
+    """Of five thousand storms eight are read, not all of them sorted."""
+    for _ in range(3):
+        make_closed_storm()
+    with connection.cursor() as cursor:
+        cursor.execute("set enable_seqscan = off")
+        plan = live.storms_ended_last().explain()
+        cursor.execute("reset enable_seqscan")
+    assert "storm_ended" in plan
+    assert "Sort" not in plan
