@@ -20,6 +20,7 @@ from storms import filters, openapi, serializers  # noqa: F401  (openapi registe
 from storms.action_api import AlertActions, StormActions
 from storms.models import Alert, RemediationRequest, Storm
 from storms.observed import compare
+from storms.pagination import ScanningPagination
 from storms.permissions import ModelPermissions
 from storms.story_api import StormStories
 from storms.yaml_text import yaml_text
@@ -58,6 +59,7 @@ class AlertViewSet(AlertActions, ReadOnlyViewSet):
     queryset = Alert.objects.select_related("remediation_request").defer("remediation_request__manifest")
     serializer_class = serializers.AlertSerializer
     filterset_class = filters.AlertFilter
+    pagination_class = ScanningPagination
     ordering = ("-received_at",)
     ordering_fields = ("received_at", "starts_at")
 

@@ -140,6 +140,8 @@ class AuditAction(models.TextChoices):
     DEAD_LETTER_REPLAYED = "dead_letter.replayed", "Dead letters replayed"
     DEAD_LETTER_DISCARDED = "dead_letter.discarded", "Dead letters discarded"
     RECONCILED = "reconcile.requested", "Reconciliation requested"
+    FILTER_SHARED = "filter.shared", "Saved filter shared"
+    FILTER_UNSHARED = "filter.unshared", "Saved filter no longer shared"
     ACCESS_CREATED = "access.created", "User or group created"
     ACCESS_EDITED = "access.edited", "User or group edited"
     ACCESS_DELETED = "access.deleted", "User or group deleted"

@@ -20,6 +20,7 @@ from storms.choices import (
     StormState,
     SyncState,
 )
+from storms.matchers import Matcher, MatcherError, parse_matchers
 from storms.models import Alert, RemediationRequest, Storm, StormPolicy
 
 COMMON_PARAMETERS = {"cursor", "page_size", "ordering", "format"}
@@ -133,13 +134,33 @@ class AlertFilter(django_filters.FilterSet):
     priority = any_of("priority", Priority)
     storm = django_filters.UUIDFilter(field_name="storm_id", help_text="The storm's id.")
     delivery = django_filters.UUIDFilter(field_name="delivery_id", help_text="The delivery that brought it first.")
+    policy = django_filters.NumberFilter(field_name="policy_id", help_text="The policy's id.")
+    silence = django_filters.NumberFilter(field_name="silence_id", help_text="The id of the silence that matched.")
     label = LabelFilter(field_name="labels")
+    matchers = django_filters.CharFilter(
+        method="filter_matchers",
+        help_text='Alertmanager\'s syntax: `{namespace="payments", pod=~"api-.*"}`. A page looks at a bounded number '
+        "of alerts: it may be short, even empty, and `next` goes on; the last page has none.",
+    )
     received_after, received_before = after("received_at"), before("received_at")
     starts_after, starts_before = after("starts_at"), before("starts_at")
 
     class Meta:
         model = Alert
         fields = ["namespace", "alertname", "environment", "flapping", "receiver", "source", "fingerprint", "group_key"]
+
+    def filter_matchers(self, queryset: QuerySet[Alert], name: str, value: str) -> QuerySet[Alert]:
+        """Only checked here: the pagination (`ScanningPagination`) looks for them."""
+        matchers_of(value)
+        return queryset
+
+
+def matchers_of(text: str) -> tuple[Matcher, ...]:
+    """Raises: ValidationError of the parameter `matchers`."""
+    try:
+        return parse_matchers(text)
+    except MatcherError as error:
+        raise ValidationError({"matchers": [str(error)]}) from error
 
 
 class RemediationRequestFilter(django_filters.FilterSet):

@@ -25,7 +25,12 @@ _ESCAPES = {r"\"": '"', r"\\": "\\", r"\n": "\n"}
 
 
 class MatcherError(ValueError):
-    """A matcher that cannot be read; the message says where and what to write instead."""
+    """A matcher that cannot be read; the message says where and what to write instead.
+
+    rest: the text from the mistake on, where a list of matchers was being read.
+    """
+
+    rest = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,21 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
     rest = rest.strip(" \t\r\n,")
     found: list[Matcher] = []
     while rest:
-        matcher, rest = _take_one(rest)
+        try:
+            matcher, rest = _take_one(rest)
+        except MatcherError as error:
+            error.rest = error.rest or rest
+            raise
         found.append(matcher)
         if len(found) > MAX_MATCHERS:
             raise MatcherError(f"more than {MAX_MATCHERS} matchers")
     return tuple(found)
+
+
+def position_of(error: MatcherError, text: str) -> int | None:
+    """Where in `text`, as it was given to `parse_matchers`, the mistake is; None where that is not known."""
+    at = text.rfind(error.rest) if error.rest else -1
+    return at if at >= 0 else None
 
 
 def _take_one(text: str) -> tuple[Matcher, str]:
@@ -91,7 +106,10 @@ def _take_one(text: str) -> tuple[Matcher, str]:
         check_pattern(value)
     separator = _SEPARATOR.match(text, match.end())
     if separator is None:
-        raise MatcherError(f"expected a comma or a new line before {_start_of(text[match.end() :].lstrip())}")
+        rest = text[match.end() :].lstrip()
+        error = MatcherError(f"expected a comma or a new line before {_start_of(rest)}")
+        error.rest = rest
+        raise error
     return Matcher(match["name"], match["op"], value), text[separator.end() :]
 
 

@@ -358,8 +358,10 @@ class Alert(models.Model):
             models.Index(
                 fields=["received_at"], condition=models.Q(status="firing", source="heartbeat"), name="alert_silent"
             ),
-            models.Index(fields=["alertname"]),
-            models.Index(fields=["namespace"]),
+            # The explorer looks through these in the order of time (storms/alert_scan.py).
+            models.Index(fields=["alertname", "received_at"], name="alert_by_name"),
+            models.Index(fields=["namespace", "received_at"], name="alert_by_namespace"),
+            models.Index(fields=["received_at"], condition=models.Q(status="firing"), name="alert_firing"),
         ]
 
     def __str__(self) -> str:
@@ -551,6 +553,38 @@ class LocalResource(models.Model):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+
+class SavedFilter(models.Model):
+    """A filter of the alert explorer under a name: its owner's, or everybody's to use."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_filters")
+    name = models.CharField(max_length=80)
+    query = models.TextField(help_text="The explorer's address behind the question mark.")
+    shared = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name", "id"]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="saved_filter_name_once")]
+        permissions = [("share_savedfilter", "Can share saved filters with everybody")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AlertColumns(models.Model):
+    """Which columns a person sees in the alert explorer, where the address does not say."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="alert_columns")
+    columns = ArrayField(models.CharField(max_length=256))
+
+    class Meta:
+        verbose_name_plural = "alert columns"
+
+    def __str__(self) -> str:
+        return ", ".join(self.columns)
 
 
 class ApiToken(models.Model):

@@ -5,15 +5,20 @@ DRF's own cursor counts an offset among equal values and gives up after 1000; on
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
 
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import Model, Q, QuerySet
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.utils.urls import replace_query_param
+
+from storms.alert_scan import Found, Order, Position, TooSlow, Wanted, bounded, scan
+from storms.filters import matchers_of
 
 
 class TimeCursorPagination(CursorPagination):
@@ -81,9 +86,60 @@ class TimeCursorPagination(CursorPagination):
         return "r" in tokens, position
 
     def _link(self, url: str, row: Model, *, backwards: bool) -> str:
-        value = getattr(row, self.field)
-        tokens = {"f": self.field, "v": value.isoformat() if hasattr(value, "isoformat") else value, "k": row.pk}
+        return self._link_to(url, getattr(row, self.field), row.pk, backwards=backwards)
+
+    def _link_to(self, url: str, value: Any, key: Any, *, backwards: bool) -> str:
+        tokens = {"f": self.field, "v": value.isoformat() if hasattr(value, "isoformat") else value, "k": key}
         if backwards:
             tokens["r"] = "1"
         encoded = urlsafe_b64encode(urlencode(tokens).encode()).decode()
         return replace_query_param(url, self.cursor_query_param, encoded)
+
+
+class ScanningPagination(TimeCursorPagination):
+    """With `matchers` a page looks at a bounded number of alerts (`storms.alert_scan`) and its cursor says how far it
+    came: a page may be short, or empty, and yet have a `next`."""
+
+    def paginate_queryset(  # type: ignore[override]
+        self, queryset: QuerySet[Any], request: Request, view: Any = None
+    ) -> list[Any]:
+        matchers = matchers_of(request.query_params.get("matchers", ""))
+        if not matchers:
+            return super().paginate_queryset(queryset, request, view)
+        size = self.get_page_size(request) or self.page_size
+        field = self.get_ordering(request, queryset, view)[0]
+        self.field = field.lstrip("-")
+        backwards, cursor = self._read_cursor(request)
+        order = Order(self.field, descending=field.startswith("-") != backwards)
+        found = self._scan(Wanted(queryset, Q(), matchers), cursor, size, order)
+        by_id = {row.pk: row for row in queryset.filter(pk__in=found.ids)}
+        further = found.last if found.more else found.stopped
+        came_from = Position(*self._parsed(cursor)) if cursor else None
+        if found.ids and came_from:
+            came_from = Position(getattr(by_id[found.ids[0]], self.field), found.ids[0])
+        links = [
+            self._link_to(request.build_absolute_uri(), place.value, place.id, backwards=back) if place else None
+            for place, back in ((further, backwards), (came_from, not backwards))
+        ]
+        self.next_link, self.previous_link = reversed(links) if backwards else links
+        rows = [by_id[id_] for id_ in found.ids if id_ in by_id]
+        return rows[::-1] if backwards else rows
+
+    def _scan(self, wanted: Wanted, cursor: tuple[str, str] | None, size: int, order: Order) -> Found:
+        try:
+            with bounded():
+                return scan(wanted, after=Position(*self._parsed(cursor)) if cursor else None, size=size, order=order)
+        except TooSlow as error:
+            raise ServiceUnavailable from error
+
+    def _parsed(self, cursor: tuple[str, str]) -> tuple[datetime, UUID]:
+        try:
+            return datetime.fromisoformat(cursor[0]), UUID(cursor[1])
+        except ValueError as error:
+            raise ValidationError({"cursor": ["Invalid cursor."]}) from error
+
+
+class ServiceUnavailable(APIException):
+    status_code = 503
+    default_detail = "This takes too long: ask for a shorter time (received_after, received_before)."
+    default_code = "too_slow"

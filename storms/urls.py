@@ -2,8 +2,20 @@
 
 from django.urls import path
 
-from storms import actions
-from storms.pages import alert, breakdown, course, history, members, now, post_mortem, resource, storm
+from storms import actions, filter_actions
+from storms.pages import (
+    alert,
+    alerts,
+    alerts_data,
+    breakdown,
+    course,
+    history,
+    members,
+    now,
+    post_mortem,
+    resource,
+    storm,
+)
 
 urlpatterns = [
     path("", now.now, name="now"),
@@ -25,6 +37,14 @@ urlpatterns = [
     path("storms/<uuid:storm_id>/close/", actions.close, name="close-storm"),
     path("storms/<uuid:storm_id>/merge/", actions.merge, name="merge-storm"),
     path("remediation-requests/<uuid:rr_id>/", resource.resource, name="remediation-request"),
+    path("alerts/", alerts.alerts, name="alerts"),
+    path("alerts/histogram.json", alerts_data.alert_histogram, name="alerts-histogram"),
+    path("alerts/complete.json", alerts_data.alert_completion, name="alerts-complete"),
+    path("alerts/alerts.csv", alerts_data.alerts_csv, name="alerts-csv"),
+    path("alerts/columns/", filter_actions.columns, name="alert-columns"),
+    path("alerts/filters/", filter_actions.save, name="save-filter"),
+    path("alerts/filters/<int:filter_id>/", filter_actions.edit, name="edit-filter"),
+    path("alerts/filters/<int:filter_id>/delete/", filter_actions.delete, name="delete-filter"),
     path("alerts/<uuid:alert_id>/", alert.alert, name="alert"),
     path("alerts/<uuid:alert_id>/split/", actions.split, name="split-alert"),
 ]

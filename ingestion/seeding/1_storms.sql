@@ -25,7 +25,7 @@ with drawn as (
                 + least(14100, slot_seconds * 0.45, 150 - 2400 * ln(1 - pg_temp.draw(k, 4)))) end as closed
     from slotted s join seed_place p on p.place = s.place
 )
-select k, md5(concat_ws('|', 'storm', %(start)s::text, k))::uuid, place,
+select k, md5(concat_ws('|', %(run)s, 'storm', k))::uuid, place,
     %(start)s + floor(opened / 5) * 5 * interval '1 second' + interval '3 milliseconds',
     %(start)s + closed * interval '1 second',
     is_open,
@@ -39,6 +39,8 @@ from timed;
 -- Members are numbered through in the order of time.
 update seed_storm s set first = f.first
 from (select k, 1 + sum(members) over (order by opened_at, k) - members as first from seed_storm) f where f.k = s.k;
+
+analyze seed_storm;
 
 insert into storms_storm (id, policy_id, policy_name, policy_version, group_key, group_labels, state, threshold,
     window_seconds, quiet_seconds, max_duration_seconds, opened_at, opened_by, closed_at, close_reason, close_comment,

@@ -1,5 +1,5 @@
 -- Alerts of one part of the numbers: the members of storms from %(m_from)s to %(m_to)s, the background from %(b_from)s
--- to %(b_to)s; then their RemediationRequests and the deliveries that brought, repeated and resolved them.
+-- to %(b_to)s. The steps are materialized, so that what several later ones use is computed once.
 
 truncate seed_alert;
 
@@ -23,12 +23,12 @@ with members as (
     select n, place, k, scenario, node, at, grid, position from members
     union all
     select n, place, null, scenario, node, at, 30, null from background
-), gridded as (
+), gridded as materialized (
     select a.*, to_timestamp(floor(extract(epoch from at) / grid) * grid) as received_at,
         d.alertname, d.kind, d.severity, d.source
     from all_numbers a join seed_definition d on d.scenario = a.scenario
         and pg_temp.draw(n, 3) >= d.from_share and pg_temp.draw(n, 3) < d.to_share
-), decided as (
+), decided as materialized (
     select g.*, case when position is null then received_at + (6000 + n %% 997) * interval '1 microsecond'
         when position < p.threshold then received_at + (1000 + position) * interval '1 microsecond'
         when position = p.threshold then received_at + interval '3 milliseconds'
@@ -50,7 +50,7 @@ with members as (
             and c.opened_at - d.window_seconds * interval '1 second' < d.decided_at and c.closed_at >= d.decided_at
         order by c.opened_at limit 1
     ) j on true
-), ended as (
+), ended as materialized (
     select j.*,
         case when alertname = %(silenced)s then 'silenced' when in_storm is not null then 'member'
              when pg_temp.draw(n, 6) < 0.02 and hold_seconds >= 10 and source <> 'kubernetes-event' then 'resolved_while_held'
@@ -68,15 +68,15 @@ with members as (
             else to_timestamp(ceil(extract(epoch from ended_at) / 30) * 30 + 30) end as told_at,
         source = 'kubernetes-event' as never_told
     from ended e
-), settled as (
+), settled as materialized (
     select t.*, case when never_told then received_at + interval '70 minutes' <= %(now)s else told_at <= %(now)s end as is_over,
         case when disposition = 'resolved_unseen' then 0 when never_told then 1
              else least(1 + floor(extract(epoch from least(told_at, %(now)s) - received_at) / 14400), 12) end::int as occurrences
     from told t
-), labelled as (
+), labelled as materialized (
     select s.*, cluster || '-node-' || lpad(node_number::text, 2, '0') as node_name, service || '-' || hash as pod
     from settled s
-), paired as (
+), paired as materialized (
     select l.*, '[' || concat_ws(',',
         '["alertname","' || alertname || '"]', '["cluster","' || l.cluster || '"]',
         case when kind = 'Pod' then '["container","' || service || '"]' end,
@@ -100,7 +100,7 @@ with members as (
         date_trunc('milliseconds', received_at - (5 + 25 * pg_temp.draw(n, 10)) * interval '1 second')
             + (n %% 1000) * interval '1 microsecond' as starts_at
     from labelled l join seed_place p on p.place = l.place
-), identified as (
+), identified as materialized (
     select p.*, encode(sha256(convert_to(pairs, 'UTF8')), 'hex') as fingerprint from paired p
 )
 select i.n, substr(encode(sha256(convert_to(fingerprint || '|' || to_char(starts_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
@@ -115,6 +115,6 @@ select i.n, substr(encode(sha256(convert_to(fingerprint || '|' || to_char(starts
     case when position is null or position > threshold then 1 + floor(3 * pg_temp.draw(n, 11))::int else position end,
     alertname, i.kind, severity, resource_name,
     '{' || replace(replace(substr(pairs, 3, length(pairs) - 4), '","', '":"'), '],[', ',') || '}',
-    r.id, r.name, r.kind, r.address, md5(concat_ws('|', %(m_from)s::text, r.id, extract(epoch from received_at)))::uuid,
+    r.id, r.name, r.kind, r.address, md5(concat_ws('|', %(run)s, %(m_from)s::text, r.id, extract(epoch from received_at)))::uuid,
     threshold, hold_seconds, pg_temp.draw(n, 12) < 0.01
 from identified i join seed_receiver r on r.kind = i.source and r.region = i.region;

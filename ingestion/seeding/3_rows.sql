@@ -52,7 +52,7 @@ with told as (
 ), delivered as (
     select receiver_id, source, address, at, sum(alerts) as alerts, jsonb_object_agg(outcome, alerts) as outcomes,
         bool_or(outcome in ('storm_opened', 'individual')) as made,
-        md5(concat_ws('|', %(m_from)s::text, receiver_id, extract(epoch from at)))::uuid as id
+        md5(concat_ws('|', %(run)s, %(m_from)s::text, receiver_id, extract(epoch from at)))::uuid as id
     from counted group by 1, 2, 3, 4
 ), with_bad as (
     select d.*, case when hashtext(id::text) %% 250 = 0 then 1 else 0 end as bad from delivered d

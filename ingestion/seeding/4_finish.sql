@@ -76,7 +76,7 @@ select id, kind, at, message, '{}', actor, once from (
 
 insert into ingestion_delivery (id, receiver_id, kind, received_at, remote_addr, http_status, body_bytes, received, outcomes,
     truncated_alerts, error)
-select md5('refused|' || %(m_count)s || '|' || n)::uuid, case when status <> 401 then (select min(id) from seed_receiver) end,
+select md5(concat_ws('|', %(run)s, 'refused', n))::uuid, case when status <> 401 then (select min(id) from seed_receiver) end,
     'alertmanager', %(start)s + %(seconds)s * pg_temp.draw(n, 15) * interval '1 second', '203.0.113.9'::inet, status,
     case when status = 413 then 12582912 else 2048 end, case when status = 400 then 3 else 0 end,
     case when status = 400 then '{"rejected": 3}'::jsonb else '{}' end, 0,

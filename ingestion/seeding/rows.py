@@ -41,13 +41,17 @@ create or replace function pg_temp.bent(seconds double precision) returns double
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much to make, over which time; `seed` changes what is drawn."""
+    """How much to make, over which time; `seed` changes what is drawn.
+
+    leave_open: False where other storms may be open in the same groups.
+    """
 
     alerts: int
     storms: int
     days: int
     seed: int
     now: datetime
+    leave_open: bool = True
 
     @property
     def members(self) -> int:
@@ -60,7 +64,7 @@ class Plan:
     @property
     def open(self) -> int:
         """Storms that are still open, each in a namespace of its own."""
-        return min(25, -(-self.storms // 200))
+        return min(25, -(-self.storms // 200)) if self.leave_open else 0
 
 
 class NotEmpty(Exception):
@@ -83,7 +87,7 @@ def seed(plan: Plan) -> Iterator[int]:
         _execute("1_storms.sql", parameters)
         members = _members()
     background = plan.alerts - members
-    parameters |= {"b_first": members + 1, "b_count": max(background, 1), "m_count": members}
+    parameters |= {"b_first": members + 1, "b_count": max(background, 1)}
     for part in range(plan.parts):
         span = _span(part, plan.parts, members, background)
         with transaction.atomic():
@@ -109,6 +113,7 @@ def _times(plan: Plan) -> dict[str, Any]:
     seconds = plan.days * 86_400
     start = datetime.fromtimestamp(plan.now.timestamp() // GRID * GRID, UTC) - timedelta(days=plan.days)
     return {
+        "run": f"{plan.now.isoformat()} {plan.seed}",
         "now": plan.now,
         "start": start,
         "seconds": float(seconds),
@@ -205,6 +210,7 @@ def _insert(table: str, rows: list[tuple[Any, ...]]) -> None:
     places = ", ".join(["%s"] * len(rows[0]))
     with connection.cursor() as cursor:
         cursor.executemany(f"insert into {table} values ({places})", rows)  # noqa: S608
+        cursor.execute(f"analyze {table}")
 
 
 def _tidy() -> None:

@@ -31,6 +31,7 @@ GRANTS: dict[str, tuple[str, ...]] = {
     ),
     OPERATOR: (
         "storms.change_storm",
+        "storms.share_savedfilter",
         "ingestion.add_silence",
         "ingestion.change_silence",
         "ingestion.change_deadletter",

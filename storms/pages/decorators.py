@@ -7,12 +7,12 @@ from typing import Any
 from django.contrib.auth.decorators import login_required, permission_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def console_page(permission: str) -> Callable[[View], View]:
@@ -34,7 +34,7 @@ def console_action(permission: str, page: str) -> Callable[[View], View]:
         @require_POST
         @never_cache
         @wraps(view)
-        def guarded(request: HttpRequest, **ids: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, **ids: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
                 return redirect_to_login(reverse(page))
             if not request.user.has_perm(permission):

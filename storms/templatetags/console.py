@@ -86,6 +86,12 @@ def moment(iso: str | None) -> str:
 
 
 @register.filter
+def spaced(value: str) -> str:
+    """`resolved_while_held` as people write it."""
+    return value.replace("_", " ")
+
+
+@register.filter
 def clock(moment: datetime) -> str:
     return f"{moment:%H:%M:%S}"
 

@@ -148,7 +148,9 @@ def test_it_refuses_a_database_with_alerts_unless_forced() -> None:
         seed()
     assert Alert.objects.count() == 1
     seed(alerts=100, storms=2, force=True)
-    assert Alert.objects.count() == 101
+    seed(alerts=100, storms=2, force=True, seed=2)
+    assert Alert.objects.count() == 201
+    assert Storm.objects.filter(state="open").count() == 1
 
 
 @pytest.mark.parametrize("options", [{"alerts": 0}, {"days": 0}, {"alerts": 100, "storms": 50}])

@@ -8,6 +8,8 @@ from django.utils import timezone
 
 from ingestion import ledger
 from ingestion.seeding.rows import ALERTS_OF_A_STORM, NotEmpty, Plan, refuse_if_not_empty, seed
+from storms.choices import StormState
+from storms.models import Storm
 
 MAX_ALERTS = 50_000_000
 MAX_DAYS = 3_650
@@ -40,7 +42,8 @@ class Command(BaseCommand):
                     "this database has alerts already; synthetic ones cannot be told from them later. Seed a scratch "
                     "database (STORMCONSOLE_DATA_DIR=/tmp/scratch make run), or say --force."
                 ) from None
-        self._seed(Plan(alerts, storms, days, options["seed"], timezone.now()))
+        leave_open = not Storm.objects.filter(state=StormState.OPEN).exists()
+        self._seed(Plan(alerts, storms, days, options["seed"], timezone.now(), leave_open))
 
     def _seed(self, plan: Plan) -> None:
         started = time.monotonic()
