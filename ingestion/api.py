@@ -13,8 +13,8 @@ from rest_framework.views import APIView
 
 import stormconsole
 from ingestion import filters, serializers
+from ingestion.counting import ledger
 from ingestion.dead_letter_api import DeadLetterViewSet
-from ingestion.ledger import totals
 from ingestion.models import Delivery, Silence
 from ingestion.reconcile_api import ReconcileRunViewSet
 from ingestion.silence_services import expire_silence
@@ -88,15 +88,16 @@ class StatusView(APIView):
 
 
 def status() -> dict[str, Any]:
-    ledger = totals()
+    counted = ledger()
     return {
         "version": stormconsole.__version__,
         "cluster": cluster_label(),
         "storms_open": Storm.objects.filter(state=StormState.OPEN).count(),
         "storms_settled": Storm.objects.filter(state=StormState.CLOSED, firing_count__gt=0).count(),
         **count_trouble(),
-        "unaccounted": ledger["unaccounted"],
-        "ledger": ledger,
+        "unaccounted": counted.totals["unaccounted"],
+        "ledger": counted.totals,
+        "ledger_counted_at": counted.counted_at,
     }
 
 

@@ -126,6 +126,9 @@ class Delivery(models.Model):
             models.Index(
                 fields=["receiver", "-received_at"], condition=models.Q(not_kept__gt=0), name="delivery_not_kept"
             ),
+            models.Index(
+                fields=["receiver", "-received_at"], condition=models.Q(http_status__gte=300), name="delivery_refused"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -248,3 +251,15 @@ class ReconcileRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.requested_at:%Y-%m-%d %H:%M:%S} {self.state}"
+
+
+class LedgerCount(models.Model):
+    """One row: the whole ledger as it was added up last (`ingestion.counting`)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    totals = models.JSONField(help_text="As `ingestion.ledger.totals` gives them.")
+    counted_at = models.DateTimeField()
+    took_ms = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.counted_at:%Y-%m-%d %H:%M:%S}"

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from ingestion import dead_letter_pages, reconcile_pages, silence_pages
+from ingestion import dead_letter_pages, pages, reconcile_pages, silence_pages
 
 urlpatterns = [
     path("silences/", silence_pages.silences, name="silences"),
@@ -10,6 +10,10 @@ urlpatterns = [
     path("silences/preview/", silence_pages.preview, name="preview-silence"),
     path("silences/create/", silence_pages.create, name="create-silence"),
     path("silences/<int:silence_id>/expire/", silence_pages.expire, name="expire-silence"),
+    path("system/", pages.system_page, name="system"),
+    path("system/count/", pages.count_now, name="count-ledger"),
+    path("system/retry/<uuid:request_id>/", pages.retry_sync, name="retry-sync"),
+    path("system/deliveries/<uuid:delivery_id>/", pages.delivery_page, name="delivery"),
     path("system/reconcile/", reconcile_pages.reconcile, name="reconcile"),
     path("system/reconcile/run/", reconcile_pages.run, name="run-reconcile"),
     path("system/dead-letters/", dead_letter_pages.dead_letters, name="dead-letters"),

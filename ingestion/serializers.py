@@ -215,6 +215,9 @@ class StatusSerializer(serializers.Serializer[Any]):
     failed_syncs = serializers.IntegerField(help_text="RemediationRequests that the cluster did not take.")
     unaccounted = serializers.IntegerField(help_text="Alerts received without an outcome: 0, or something is wrong.")
     ledger = serializers.SerializerMethodField(help_text="Totals of all deliveries.")
+    ledger_counted_at = serializers.DateTimeField(
+        help_text="When they were added up: now, or where that takes long, up to a minute or so ago."
+    )
 
     @extend_schema_field(serializers.DictField())
     def get_ledger(self, status: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from ingestion import daily, dead_letter_services, reconcile_services, retention
+from ingestion import counting, daily, dead_letter_services, reconcile_services, retention
 from ingestion.models import ReconcileRun
 from storms.queue import COUNT, PRUNE, RECONCILE, REPLAY_LETTERS, enqueue_replays
 
@@ -38,7 +38,8 @@ def replay_dead_letters() -> None:
 @shared_task(name=COUNT)
 def count() -> None:
     """Bring the sums of the pages up to date. Repeating it changes nothing."""
-    daily.roll_up(now=timezone.now())
+    if counting.count_if_due():
+        daily.roll_up(now=timezone.now())
 
 
 @shared_task(name=RECONCILE)

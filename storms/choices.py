@@ -137,6 +137,8 @@ class AuditAction(models.TextChoices):
     API_TOKEN_CREATED = "api_token.created", "API token created"
     API_TOKEN_ROTATED = "api_token.rotated", "API token rotated"
     API_TOKEN_REVOKED = "api_token.revoked", "API token revoked"
+    SYNC_RETRIED = "sync.retried", "Sync retried at once"
+    LEDGER_COUNTED = "ledger.counted", "Ledger counted at once"
     DEAD_LETTER_REPLAYED = "dead_letter.replayed", "Dead letters replayed"
     DEAD_LETTER_DISCARDED = "dead_letter.discarded", "Dead letters discarded"
     RECONCILED = "reconcile.requested", "Reconciliation requested"

@@ -4,6 +4,7 @@ It reads rows and decides what is news; `storms.services.requests` writes. Each 
 cannot be handled is logged and passed over, it never stops the others.
 """
 
+import contextlib
 import logging
 import random
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 from django.db import DatabaseError, close_old_connections
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
 
 from storms.choices import AlertStatus, StormState, SyncState
 from storms.cluster import (
@@ -29,6 +31,7 @@ from storms.models import ObservedResource, RemediationRequest
 from storms.observed import owned, storable, storable_status
 from storms.remediation import CONSOLE_URL, KIND_LABEL, MANAGED_BY, TRUNCATED
 from storms.services import requests as services
+from storms.services import watching
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ WATCH_SECONDS = 60
 """Length of one watch. Short, because a dead connection that gives no error is noticed at its end."""
 RELIST_SECONDS = 600.0
 """Every now and then everything is compared anew: news that was lost, however, is late and not lost."""
+NOTE_SECONDS = 5.0
+"""How often the watch leaves a word of its state, at most, while events come."""
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 30.0
 MAX_DETAIL = 400
@@ -56,6 +61,7 @@ class Mirror:
         # Where the watch goes on; "" means: list first.
         self._resource_version = ""
         self._listed_at = 0.0
+        self._noted_at = 0.0
 
     def run(self) -> None:
         """Until `stop`. No failure of the cluster or the database ends it."""
@@ -77,6 +83,7 @@ class Mirror:
                 self._resource_version = ""
                 delay = _retry_delay(error, failures)
                 logger.warning("watch interrupted, again in %.1f s: %s", delay, error)
+                _note_failure(error)
                 self._stopped.wait(delay)
         close_old_connections()
 
@@ -102,8 +109,16 @@ class Mirror:
             if kind != "BOOKMARK":
                 _handle([(kind, resource)])
             self._resource_version = resource["metadata"]["resourceVersion"]
+            self._note_event(kind)
             if self._stopped.is_set():
                 return
+        watching.note_heard(event_at=None)
+
+    def _note_event(self, kind: str) -> None:
+        """In a burst not every event: the row is for people."""
+        if time.monotonic() - self._noted_at > NOTE_SECONDS:
+            self._noted_at = time.monotonic()
+            watching.note_heard(event_at=timezone.now() if kind != "BOOKMARK" else None)
 
     def _take_all(self, cluster: Cluster) -> str:
         """Compare each resource with its row, each applied row with the resources. Returns where to watch from."""
@@ -117,7 +132,13 @@ class Mirror:
             # A row may have been applied after the list was taken: ask before saying that it is gone.
             if (row.namespace, row.name) not in held and cluster.get(row.namespace, row.name) is None:
                 services.mirror_deleted(rr_id=row.id)
+        watching.note_listed(cluster=cluster.label)
         return resource_version
+
+
+def _note_failure(error: Exception) -> None:
+    with contextlib.suppress(DatabaseError):  # which may be the failure
+        watching.note_failure(error=str(error) or type(error).__name__)
 
 
 def drift(resource: Resource, manifest: Resource) -> list[str]:

@@ -497,6 +497,24 @@ class LabelBaseline(models.Model):
         return f"{self.sampled} alerts since {self.since:%Y-%m-%d %H:%M}"
 
 
+class WatchState(models.Model):
+    """One row: what the watch of the cluster heard last, written by itself (`storms.services.watching`)."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    cluster = models.CharField(max_length=200, blank=True)
+    listed_at = models.DateTimeField(null=True, help_text="Everything was compared.")
+    heard_at = models.DateTimeField(
+        null=True, help_text="The cluster's last word: a list, an event, a watch that ended."
+    )
+    event_at = models.DateTimeField(null=True, help_text="The last event about one of our resources.")
+    failing_since = models.DateTimeField(null=True, help_text="None while it goes well.")
+    failed_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=500, blank=True)
+
+    def __str__(self) -> str:
+        return self.cluster
+
+
 class DayTotals(models.Model):
     """What came in and what was made on one day, in UTC; `ingestion.daily` adds it up again while the day is young."""
 

@@ -11,8 +11,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from storms import live
-from storms.choices import EventKind, RequestKind, StormState, SyncState
+from storms.choices import AuditAction, EventKind, RequestKind, StormState, SyncState
 from storms.models import ObservedResource, RemediationRequest, StormEvent
+from storms.services import audit
 
 # At most one apply per second and storm.
 APPLY_INTERVAL = timedelta(seconds=1)
@@ -108,6 +109,28 @@ def mark_storms_due(*, storm_ids: list[UUID]) -> None:
             """,  # noqa: S608
             {"ids": storm_ids, "interval": APPLY_INTERVAL.total_seconds()},
         )
+
+
+def retry_now(*, rr_id: UUID, actor: str) -> bool:
+    """A person asks for another attempt of a failed or rejected sync, at once; False if there is none to ask for.
+
+    A rejected manifest is built and sent anew: what the cluster refused it for may have changed there.
+    """
+    failing = [SyncState.FAILED, SyncState.REJECTED]
+    with transaction.atomic():
+        updated = RemediationRequest.objects.filter(id=rr_id, sync_state__in=failing).update(
+            sync_state=SyncState.PENDING,
+            desired_version=F("desired_version") + 1,
+            attempts=0,
+            next_attempt_at=Now(),
+            enqueued_at=None,
+        )
+        if updated:
+            request = RemediationRequest.objects.only("id", "namespace", "name").get(id=rr_id)
+            audit.record(action=AuditAction.SYNC_RETRIED, actor=actor, target=request)
+    if updated:
+        _publish(rr_id)
+    return bool(updated)
 
 
 def record_applied(

@@ -1,14 +1,14 @@
 """Template helpers of the console's pages; `static/console/time.js` speaks the same words."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
 from django import template
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from storms import heatmap, hostile
@@ -214,4 +214,29 @@ def day_cell(cell: Cell, days_url: str, chosen: date | None) -> SafeString:
         '<a href="{}{}#storms" data-day="{}" data-x="{}" data-y="{}" aria-label="{}"{}>{}</a>',
         *(days_url, cell.iso, cell.iso, cell.x, cell.y, cell.words),
         *(SafeString(' aria-current="true"') if cell.day == chosen else "", square),
+    )
+
+
+@register.filter
+def since(moment: datetime, now: datetime) -> str:
+    """The time from then to `now`, in words."""
+    return span((now - moment).total_seconds())
+
+
+@register.simple_tag
+def rate_bars(counts: Sequence[int]) -> SafeString:
+    """Counts as bars, the latest on the right, for the eye alone: the number stands beside them."""
+    most = max(counts, default=0)
+    bars = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="4" height="{}"/>',
+        (
+            (position * 5, 20 - height, height)
+            for position, count in enumerate(counts)
+            if count and (height := max(round(19 * count / most), 1))
+        ),
+    )
+    return format_html(
+        '<svg viewBox="0 0 {} 20" aria-hidden="true"><line x1="0" x2="{}" y1="19.5" y2="19.5"/>{}</svg>',
+        *(len(counts) * 5, len(counts) * 5, bars),
     )

@@ -1,4 +1,4 @@
-"""History and System in a real browser: the calendar by mouse and by keyboard, periods, filters, phone width."""
+"""History and System in a real browser: the calendar by mouse and by keyboard, what updates by itself, who may act."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Console
+from tests.browser.conftest import PASSWORD, Console
 
 pytestmark = pytest.mark.slow
 
@@ -121,7 +121,88 @@ def test_the_statistics_are_downloaded(open_page: OpenPage) -> None:
 
 
 @pytest.mark.usefixtures("past")
-@pytest.mark.parametrize("path", ["/history/?days=90"])
+@pytest.mark.parametrize("path", ["/history/?days=90", "/system/"])
 def test_it_fits_a_phone(open_page: OpenPage, path: str) -> None:
     page = open_page(path, viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+# --- System
+
+
+VIEWER = ("viewer", PASSWORD)
+MAKE_VIEWER = f"""
+from django.contrib.auth.models import Group, User
+user, _ = User.objects.get_or_create(username="{VIEWER[0]}")
+user.set_password("{PASSWORD}")
+user.save()
+user.groups.set(Group.objects.filter(name="viewer"))
+"""
+
+
+def fail_a_sync(console: Console) -> str:
+    """The id of a storm's request that failed, and rests for a day."""
+    [(request_id,)] = console.stack.query(
+        "update storms_remediationrequest set sync_state = 'failed', last_error = '503 the API server is on fire',"
+        " attempts = 8, last_attempt_at = now(), next_attempt_at = now() + interval '1 day', enqueued_at = null"
+        " where id = (select id from storms_remediationrequest where kind = 'storm' limit 1) returning id::text"
+    )
+    return str(request_id)
+
+
+def test_system_follows_by_itself(open_page: OpenPage, console: Console) -> None:
+    page = open_page("/system/")
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.evaluate("window.notReloaded = true")
+    page.locator("summary", has_text="Versions").click()
+    before = int(page.locator('[data-total="received"]').inner_text().replace(",", ""))
+    console.send("by-itself", 3)
+    expect(page.locator('[data-total="received"]')).to_have_text(f"{before + 3:,}", timeout=15_000)
+    expect(page.locator("#deliveries tbody tr").first).to_contain_text("held")
+    expect(page.locator('[data-total="unaccounted"]')).to_have_text("0")
+    expect(page.locator("details[data-keep=versions]")).to_have_attribute("open", "")
+    assert page.evaluate("window.notReloaded")
+    for component in ("worker", "sweep", "watch"):
+        expect(page.locator("li", has_text=component).locator('[data-tone="component-ok"]')).to_be_visible()
+
+
+def test_an_operator_retries_a_failed_sync_and_counts_the_ledger(open_page: OpenPage, console: Console) -> None:
+    console.send("to-retry", 10)
+    page = open_page("/")
+    expect(page.locator(".storm", has_text="to-retry").locator('[data-field="sync"]')).to_have_text("applied")
+    request_id = fail_a_sync(console)
+    page.goto("/system/")
+    row = page.locator(f'[data-request="{request_id}"]')
+    expect(row).to_contain_text("503 the API server is on fire")
+    row.get_by_role("button", name="Retry").click()
+    expect(page.locator(".messages")).to_contain_text("is tried again now.")
+    expect(row).to_have_count(0)
+    page.get_by_role("button", name="Count now").click()
+    expect(page.locator(".messages")).to_contain_text("everything is accounted for.")
+
+
+def test_a_viewer_looks_and_cannot_act(open_page: OpenPage, console: Console) -> None:
+    console.stack.manage("shell", "-c", MAKE_VIEWER)
+    console.send("to-look-at", 10)
+    page = open_page("/system/", user=VIEWER)
+    expect(page.locator('[data-total="received"]')).to_be_visible()
+    expect(page.get_by_role("button", name="Count now")).to_have_count(0)
+    page.wait_for_function("window.htmx !== undefined")
+    refused = page.evaluate(
+        "fetch('/system/count/', {method: 'POST', headers: JSON.parse(document.body.getAttribute('hx-headers'))})"
+        ".then((answer) => answer.status)"
+    )
+    assert refused == 403
+
+
+def test_without_the_store_system_says_so_and_recovers(open_page: OpenPage, console: Console) -> None:
+    page = open_page("/system/")
+    expect(page.locator('[data-tone="component-ok"]').first).to_be_visible()
+    console.stack.valkey.stop()
+    try:
+        expect(page.locator("#system")).to_contain_text("The store does not answer", timeout=20_000)
+        page.reload()
+        expect(page.locator("#system")).to_contain_text("The store does not answer")
+    finally:
+        console.stack.valkey.start()
+    expect(page.locator("#system")).not_to_contain_text("The store does not answer", timeout=30_000)
