@@ -99,7 +99,7 @@ def receivers(now: datetime) -> list[ReceiverRow]:
     rates = _rates(now)
     own = [CONSOLE_KIND, REPLAY]
     rows = [
-        ReceiverRow(*row, rate=rates.get(row[0], [0] * BUCKETS), now=now)
+        ReceiverRow(*(*row, rates.get(row[0], [0] * BUCKETS), now))
         for row in _rows(_RECEIVERS, {"own": own, "limit": RECEIVERS_SHOWN})
     ]
     return sorted(rows, key=lambda row: (TROUBLE.index(row.state), row.name))

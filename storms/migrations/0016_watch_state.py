@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("storms", "0013_api_token_expiry"),
+        ("storms", "0015_explorer"),
     ]
 
     operations = [
