@@ -9,6 +9,8 @@ from uuid import uuid4
 import msgspec
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import AllowAny
@@ -23,6 +25,7 @@ from ingestion.adapters.batch import Content
 from ingestion.authentication import ReceiverAuthentication
 from ingestion.ingest import AllRejected, ingest
 from ingestion.ledger import Receipt, record_refusal
+from ingestion.metrics import time_webhook
 from ingestion.receivers import KnownReceiver
 from stormconsole.caller import caller
 from stormconsole.problems import Problem
@@ -68,6 +71,12 @@ class WebhookView(APIView):
 
     receipt: Receipt
     body_bytes = 0
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        stop = time_webhook(self.kind)
+        response = super().dispatch(request, *args, **kwargs)
+        stop(response.status_code)
+        return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # First of all: this is the time that counts for the alerts.

@@ -61,9 +61,14 @@ def forget_dead_processes(components: Iterable[str]) -> None:
 
 def is_alive(component: str) -> bool:
     """Whether any process of the component beat in the last `ALIVE_SECONDS`. Raises RedisError without Valkey."""
+    return count_alive(component) > 0
+
+
+def count_alive(component: str) -> int:
+    """How many processes of the component beat in the last `ALIVE_SECONDS`. Raises RedisError without Valkey."""
     # A host's clock may be wrong, the store's is the same for those who beat and those who look.
     now = store().time()[0]
-    return bool(store().zcount(KEY_PREFIX + component, now - ALIVE_SECONDS, "+inf"))
+    return int(store().zcount(KEY_PREFIX + component, now - ALIVE_SECONDS, "+inf"))
 
 
 @cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def main(arguments: list[str]) -> None:
         _require_settings()
         become(manage(*arguments[1:]))
     elif arguments[0] in {*COMPONENTS, "migrate"}:
+        if arguments[0] == "web":
+            _share_metrics()
         become(command_line(arguments[0], os.environ))
     else:
         sys.exit(f"stormconsole: unknown component {arguments[0]!r}: one of {', '.join(COMPONENTS)}, migrate, manage")
@@ -36,6 +39,12 @@ def main(arguments: list[str]) -> None:
 
 def data_directory() -> Path:
     return (PROJECT / os.environ.get("STORMCONSOLE_DATA_DIR", ".data")).absolute()
+
+
+def _share_metrics() -> None:
+    """What the web processes of this start measure themselves is added up in files (prometheus_client's own way)."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="stormconsole-metrics-")
 
 
 def _require_settings() -> None:

@@ -186,12 +186,14 @@ WEB_QUEUE = env.integer("WEB_QUEUE", 500, minimum=0, maximum=100_000)
 WEB_BUFFER_BYTES = env.integer("WEB_BUFFER_BYTES", max(64 * 1024**2, 2 * MAX_BODY_BYTES), minimum=1024, maximum=2**40)
 
 # --- Web
+# `/metrics` is open unless this is set.
+METRICS_TOKEN = env.secret("METRICS_TOKEN")
 HTTPS = env.boolean("HTTPS", False)
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     # Probes come over plain HTTP from inside the cluster.
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
     SECURE_HSTS_SECONDS = 31536000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from ingestion.metrics_view import metrics
 from stormconsole.accounts import single_sign_on
 from stormconsole.accounts import views as accounts
 from stormconsole.health import healthz, readyz
@@ -12,6 +13,7 @@ from stormconsole.theme import set_theme
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/v1/webhooks/", include("ingestion.urls")),
     path("api/v1/", include("storms.api_urls")),
