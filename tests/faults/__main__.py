@@ -88,8 +88,7 @@ def _run_all(kube: Kube, faults: list[Fault], runs: int, seed: int, results: Pat
             seeds = [chance.randrange(10**9) for _ in range(wanted)]
             for number in range(len(done), wanted):
                 if rig is None:
-                    rig = Rig(kube, clocks=_with_clocks(fault))
-                    rig.__enter__()
+                    rig = Rig(kube, clocks=_with_clocks(fault)).__enter__()
                 run = _run_one(rig, fault, seeds[number])
                 done.append(asdict(run))
                 _file(results, fault).write_text(json.dumps(done, indent=1))
