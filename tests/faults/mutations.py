@@ -14,8 +14,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stormconsole.commands import PROJECT
 
@@ -25,13 +27,33 @@ FAILED = 1
 """pytest's exit code when tests ran and failed; all others say that something else went wrong."""
 
 
+class Hunk(NamedTuple):
+    """Lines of one file, with their context, before and after. Where in the file they stand does not matter."""
+
+    path: str
+    old: str
+    new: str
+
+
 @dataclass(frozen=True, slots=True)
 class Mutation:
     name: str
     what: str
     invariant: int
     test: str
-    diff: Path
+    hunks: list[Hunk]
+
+    def apply(self, tree: Path) -> dict[Path, str]:
+        """Change the tree; what its files were before. Raises ValueError where a hunk does not fit exactly once."""
+        before: dict[Path, str] = {}
+        for hunk in self.hunks:
+            path = tree / hunk.path
+            text = path.read_text()
+            before.setdefault(path, text)
+            if text.count(hunk.old) != 1:
+                raise ValueError(f"{self.name}: {hunk.path} has changed; make the diff anew")
+            path.write_text(text.replace(hunk.old, hunk.new))
+        return before
 
 
 def mutations() -> list[Mutation]:
@@ -40,10 +62,19 @@ def mutations() -> list[Mutation]:
 
 
 def _read(path: Path) -> Mutation:
-    head = path.read_text().split("diff --git")[0]
+    head, _, diff = path.read_text().partition("diff --git")
     named = re.search(r"^Invariant: (\d+)\nTest: (\S+)$", head, re.MULTILINE)
     assert named, f"{path.name} names no invariant or no test"
-    return Mutation(path.stem, head.split("\n", 1)[0], int(named[1]), named[2], path)
+    return Mutation(path.stem, head.split("\n", 1)[0], int(named[1]), named[2], list(_hunks(diff)))
+
+
+def _hunks(diff: str) -> Iterator[Hunk]:
+    for part in diff.split("\n--- a/")[1:]:
+        path, *hunks = re.split(r"^@@.*\n", part, flags=re.MULTILINE)
+        for hunk in hunks:
+            lines = [line for line in hunk.splitlines(keepends=True) if line[0] in " +-"]
+            old = "".join(line[1:] for line in lines if line[0] != "+")
+            yield Hunk(path.split("\n", 1)[0], old, "".join(line[1:] for line in lines if line[0] != "-"))
 
 
 def main(text: str = "") -> int:
@@ -64,13 +95,14 @@ def main(text: str = "") -> int:
 
 def _notices(tree: Path, mutation: Mutation) -> bool:
     """Whether the test turned red under the mutation; the tree is as before afterwards."""
-    patch = ["patch", "--silent", "--strip=1", f"--input={mutation.diff}"]
-    applied = subprocess.run(patch, cwd=tree, capture_output=True, text=True, check=False)
-    if applied.returncode:
-        print(f"{mutation.name}: the diff does not apply: {applied.stdout.strip()}", flush=True)
+    try:
+        before = mutation.apply(tree)
+    except ValueError as error:
+        print(error, flush=True)
         return False
     code = _pytest(tree, [mutation.test])
-    subprocess.run([*patch, "--reverse"], cwd=tree, check=True, capture_output=True)
+    for path, text in before.items():
+        path.write_text(text)
     print(f"{mutation.name}: {_word(code)} ({mutation.test}: {mutation.what})", flush=True)
     return code == FAILED
 
