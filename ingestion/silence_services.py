@@ -120,10 +120,11 @@ def expire_silence(*, silence: Silence, actor: str) -> bool:
     return True
 
 
-def preview_silence(*, silence: Silence) -> Preview:
+def preview_silence(*, silence: Silence, most: int = PREVIEW_READ) -> Preview:
     """The alerts of the last day that its matchers match, whatever became of them; it may be unsaved.
 
-    An alert is one episode and counted when it was first received; one never seen firing is left out.
+    Of more than `most` candidates the latest are read. An alert is one episode and counted when it was first received;
+    one never seen firing is left out.
 
     Raises: django.core.exceptions.ValidationError for its matchers or an incomplete weekly window.
     """
@@ -140,7 +141,7 @@ def preview_silence(*, silence: Silence) -> Preview:
     latest: list[UUID] = []
     storm_ids: set[UUID] = set()
     rows = candidates.order_by("-received_at", "-id").values_list("id", "labels", "received_at", "status", "storm_id")
-    for id_, labels, received_at, status, storm_id in rows[:PREVIEW_READ].iterator(chunk_size=2000):
+    for id_, labels, received_at, status, storm_id in rows[:most].iterator(chunk_size=2000):
         read += 1
         if compiled.matches(labels):
             matched += 1
@@ -156,7 +157,7 @@ def preview_silence(*, silence: Silence) -> Preview:
         matched=matched,
         in_window=in_window if compiled.weekly is not None else None,
         alerts=list(Alert.objects.filter(id__in=latest).order_by("-received_at", "-id")),
-        complete=read < PREVIEW_READ,
+        complete=read < most,
         firing=firing,
         storms=list(storms.order_by("-opened_at", "-id")[:PREVIEW_SHOWN]),
         storms_open=storms.count(),

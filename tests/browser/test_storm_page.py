@@ -1,0 +1,220 @@
+"""One storm's page in a real browser: drawn, replayed, searched, compared, downloaded; and on a phone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PASSWORD, Console
+from tests.browser.test_now import LOW_CONTRAST, expect_live, row
+
+pytestmark = pytest.mark.slow
+
+OpenPage = Callable[..., Page]
+_namespaces = count(1)
+MEASURE = """
+from django.utils import timezone
+from storms.models import LabelBaseline
+from storms.services.label_baseline import measure_label_baseline
+LabelBaseline.objects.all().delete()
+measure_label_baseline(now=timezone.now())
+"""
+EDIT_BY_HAND = """
+from storms.models import LocalResource
+held = LocalResource.objects.get(namespace="{namespace}", body__spec__isStorm=True)
+held.body["spec"]["severity"] = "info"
+held.save()
+"""
+MAKE_VIEWER = f"""
+from django.contrib.auth.models import Group, User
+user, _ = User.objects.get_or_create(username="looker")
+user.set_password("{PASSWORD}")
+user.save()
+user.groups.set(Group.objects.filter(name="viewer"))
+"""
+INKED = """canvas => {
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return data.some((value, i) => i % 4 === 3 && value);
+}"""
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A group that no other test uses."""
+    return f"stage-{next(_namespaces)}"
+
+
+def storm_page(open_page: OpenPage, namespace: str, **options: object) -> Page:
+    page = open_page("/", **options)
+    row(page, namespace).locator("a.group").click()
+    expect_live(page)
+    return page
+
+
+def test_the_chart_is_drawn_and_follows(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    page = storm_page(open_page, namespace)
+    expect(page.locator("#chart-state canvas")).to_be_visible()
+    for chart in ("#chart-state", "#chart-new"):
+        assert page.locator(f"{chart} canvas").evaluate(INKED)
+    expect(page.locator("#moment-firing")).to_have_text("10")
+    console.send(namespace, 5)
+    expect(page.locator("#moment-firing")).to_have_text("15")
+    page.locator("#course summary").click()
+    expect(page.locator("#course-table tbody tr").last.locator("td").nth(3)).to_have_text("15")
+
+
+def test_a_replay_leads_through_the_storm(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10, alertname="DiskPressure")
+    page = storm_page(open_page, namespace)
+    slider = page.locator("#replay-at")
+    expect(slider).to_be_visible()
+    expect(page.locator("#replay-end")).to_be_disabled()
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#moment-firing")).to_have_text("0")
+    expect(page.locator(".replay-line").first).to_be_visible()
+    expect(page.locator("#moment-names tr")).to_have_count(1)
+    expect(page.locator("#moment-names th")).to_have_text("DiskPressure")
+    expect(page.locator("#timeline .not-yet").first).to_be_visible()
+    assert re.search(r"UTC: 0 firing, 0 resolved", slider.get_attribute("aria-valuetext") or "")
+    # Played to its end it follows the storm again.
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#moment-firing")).to_have_text("10", timeout=40_000)
+    expect(page.locator("#replay-end")).to_be_disabled(timeout=40_000)
+    expect(page.locator("#timeline .not-yet")).to_have_count(0)
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_suspects_and_label_values_come_after_the_page(open_page: OpenPage, console: Console, namespace: str) -> None:
+    for number in range(3):
+        console.send(f"{namespace}-elsewhere-{number}", 9, node="node-1")
+    console.send(namespace, 12, node="node-7")
+    console.stack.manage("shell", "--verbosity", "0", "-c", MEASURE)
+    page = storm_page(open_page, namespace)
+    suspect = page.locator(".suspects tbody tr", has_text="node-7")
+    expect(suspect).to_contain_text("100 %")
+    expect(page.locator(".breakdown caption", has_text="node")).to_be_visible()
+    page.get_by_role("link", name=re.compile("All .* labels")).click()
+    expect(page.locator("h1")).to_contain_text("have in common")
+    expect(page.locator(".suspects tbody tr", has_text="node-7")).to_be_visible()
+
+
+def test_a_search_answers_while_one_types_and_outlives_a_change(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    console.send(namespace, 1, pod="needle-1")
+    page = storm_page(open_page, namespace)
+    found = page.locator("#alerts-found tbody tr")
+    expect(found).to_have_count(11)
+    page.locator("#alerts-q").press_sequentially("NEEDLE")
+    expect(found).to_have_count(1)
+    expect(page.locator("#alerts-q")).to_be_focused()
+    console.send(namespace, 2)
+    expect(page.locator('[data-number="alerts"]')).to_have_text("13")
+    expect(found).to_have_count(1)
+    page.locator("#alerts-q").fill("")
+    expect(found).to_have_count(13)
+
+    page.locator("#resources-q").fill("needle")
+    resources = page.locator("#resources-found tbody tr")
+    expect(resources).to_have_count(1)
+    resources.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(r"/alerts/\?q=needle-1$"))
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
+def test_an_edit_in_the_cluster_is_shown_field_by_field(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    page = storm_page(open_page, namespace)
+    expect(page.locator("#resource [data-field=sync]")).to_have_text("applied")
+    expect(page.locator("#compared")).to_contain_text("as applied")
+    console.stack.manage("shell", "--verbosity", "0", "-c", EDIT_BY_HAND.format(namespace=namespace))
+    page.reload()
+    compared = page.locator("#compared")
+    expect(compared.locator("tbody th")).to_have_text("spec.severity")
+    expect(compared.locator("del")).to_have_text('"critical"')
+    expect(compared.locator("ins")).to_have_text('"info"')
+    with page.expect_download() as download:
+        compared.get_by_role("link", name="as in the cluster").click()
+    assert "severity: info" in Path(download.value.path()).read_text()
+
+
+def test_the_post_mortem_is_downloaded(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    page = storm_page(open_page, namespace)
+    page.get_by_role("link", name="Post-mortem").click()
+    expect(page.locator("h1")).to_have_text(f"Post-mortem: storm of namespace={namespace}")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download Markdown").click()
+    assert download.value.suggested_filename.endswith("-post-mortem.md")
+    assert Path(download.value.path()).read_text().startswith("# Post-mortem: storm of namespace=stage")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="JSON").click()
+    assert json.loads(Path(download.value.path()).read_text())["impact"]["alerts"] == 10
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Alerts as CSV").click()
+    assert len(Path(download.value.path()).read_text().splitlines()) == 11
+
+
+def test_silence_like_this(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10, alertname="DiskPressure")
+    page = storm_page(open_page, namespace)
+    page.get_by_role("link", name="Silence like this").click()
+    expect(page.locator("#matchers")).to_have_value(f'alertname="DiskPressure"\nnamespace="{namespace}"')
+    expect(page.locator('[data-preview="firing"]')).to_have_text("10")
+    expect(page.locator('[data-preview="storms"]')).to_have_text("1")
+    page.locator("#comment").fill("the disk is being replaced")
+    page.get_by_role("button", name="Silence", exact=True).click()
+    expect(page.locator(".messages")).to_have_text("Silenced: it holds from the next alert on.")
+    console.send(namespace, 1, alertname="DiskPressure")
+    page.goto("/silences/")
+    silence = page.locator(".silence", has_text=namespace)
+    expect(silence).to_contain_text("the disk is being replaced")
+    silence.get_by_role("button", name="End it now").click()
+    expect(page.locator(".messages")).to_contain_text("Ended")
+    page.goto("/")
+    expect(row(page, namespace).locator('[data-field="alerts"]')).to_have_text("10")
+
+
+def test_who_may_only_look_can_replay_and_not_act(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    console.stack.manage("shell", "--verbosity", "0", "-c", MAKE_VIEWER)
+    page = open_page("/", log_in=False)
+    page.fill("#id_username", "looker")
+    page.fill("#id_password", PASSWORD)
+    page.press("#id_password", "Enter")
+    row(page, namespace).locator("a.group").click()
+    expect(page.locator("#replay-at")).to_be_visible()
+    expect(page.locator('main form[method="post"], #hands')).to_have_count(0)
+    expect(page.get_by_role("link", name="Silence like this")).to_have_count(0)
+    csrf = page.evaluate("JSON.parse(document.body.getAttribute('hx-headers'))['X-CSRFToken']")
+    for address in (f"{page.url}note/", f"{page.url}close/", f"{console.stack.url}/silences/create/"):
+        answer = page.request.post(address, form={"text": "x", "comment": "x"}, headers={"X-CSRFToken": csrf})
+        assert answer.status == 403, address
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_reads_well(open_page: OpenPage, console: Console, namespace: str, scheme: str) -> None:
+    console.send(namespace, 12, pod="a-pod-with-a-very-long-name-" * 3)
+    page = storm_page(open_page, namespace, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    expect(page.locator("#chart-state canvas")).to_be_visible()
+    expect(page.locator("#compared")).to_be_visible()
+    expect(page.locator("#resources-found table")).to_be_visible()
+    page.locator("#replay-at").fill("0")
+    storm = page.url
+    for address in ("", "breakdown/", "alerts/", "resources/", "post-mortem/"):
+        if address:
+            page.goto(storm + address)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, address
+        assert page.evaluate(LOW_CONTRAST) == [], address
+    page.goto("/silences/new/?storm=" + storm.rstrip("/").rpartition("/")[2])
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate(LOW_CONTRAST) == []
