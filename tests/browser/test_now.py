@@ -124,10 +124,11 @@ def test_a_group_that_counts_is_seen_with_its_countdown(open_page: OpenPage, con
     expect(field(counting, "counted")).to_have_text("7")
     expect(field(counting, "threshold")).to_have_text("10")
     left = field(counting, "release")
-    expect(left).to_have_text(re.compile(r"^in [4-9] s$"))
-    expect(left).to_have_text(re.compile(r"^in [1-3] s$"))  # it counts down
+    expect(left).to_have_text(re.compile(r"^in \d+ s$"))
+    seconds = int(re.sub(r"\D", "", left.inner_text()))
+    expect(left).to_have_text(f"in {seconds - 1} s")
     # Released, they still count in the window, but nothing waits any more.
-    expect(counting).to_have_count(0)
+    expect(counting).to_have_count(0, timeout=15_000)
     console.send(namespace, 2)
     expect(field(counting, "counted")).to_have_text("9")
     expect(field(counting, "held")).to_have_text("2")
@@ -182,19 +183,22 @@ def test_a_hidden_tab_lets_go_and_catches_up(open_page: OpenPage, console: Conso
     expect_live(page)
     page.evaluate("window.notReloaded = true")
     look_away(page)
-    page.clock.fast_forward(29_000)
-    assert not sockets[0].is_closed()
-    page.clock.fast_forward(2_000)
+    page.clock.fast_forward(20_000)
+    expect_live(page)
+    page.clock.fast_forward(11_000)
     expect(page.locator("#connection")).to_have_text("Paused while hidden")
-    wait_until(lambda: page.evaluate("1") and sockets[0].is_closed(), message="the socket closes")
+    wait_until(
+        lambda: page.evaluate("1") and all(socket.is_closed() for socket in sockets), message="the socket closes"
+    )
+    before = len(sockets)
     page.clock.fast_forward(120_000)
     page.evaluate("dispatchEvent(new Event('online'))")
     console.send(namespace, 10)
-    assert len(sockets) == 1
+    assert len(sockets) == before
     look_back(page)
     expect(field(row(page, namespace), "alerts")).to_have_text("10")
     expect_live(page)
-    assert len(sockets) == 2
+    assert len(sockets) == before + 1
     assert page.evaluate("window.notReloaded")
 
 
