@@ -328,15 +328,16 @@ def test_a_storm_s_page_follows_it(open_page: OpenPage, console: Console, namesp
     expect_live(page)
     alerts = page.locator('[data-number="alerts"]')
     expect(alerts).to_have_text("10")
-    page.locator("#resource summary").click()
-    expect(page.locator("#resource pre")).to_contain_text("kind: RemediationRequest")
+    page.get_by_text("As applied last").click()
+    manifest = page.locator('details[data-keep="yaml"] pre')
+    expect(manifest).to_contain_text("kind: RemediationRequest")
 
     console.send(namespace, 4)
     expect(alerts).to_have_text("14")
     expect(page.locator("#alerts tbody tr")).to_have_count(14)
     # The part that the reader opened stays open while it changes around it.
     page.locator("h1").click()
-    expect(page.locator("#resource pre")).to_contain_text("alertCount: 14")
+    expect(manifest).to_contain_text("alertCount: 14")
 
     page.locator("#alerts tbody a").first.click()
     expect(page.locator("#title-trace")).to_be_visible()
