@@ -337,7 +337,7 @@ def test_a_storm_s_page_follows_it(open_page: OpenPage, console: Console, namesp
     expect(page.locator("#alerts tbody tr")).to_have_count(14)
     # The part that the reader opened stays open while it changes around it.
     page.locator("h1").click()
-    expect(manifest).to_contain_text("alertCount: 14")
+    expect(manifest).to_contain_text("alertCount: 14", timeout=20_000)  # it is read anew every ten seconds
 
     page.locator("#alerts tbody a").first.click()
     expect(page.locator("#title-trace")).to_be_visible()
