@@ -11,10 +11,10 @@ JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults mutations lint bench drill manage clean
+.PHONY: help run test faults mutations lint bench drill screenshots manage clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: $(RUNTIME) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECONFIG, DATABASE_URL, REDIS_URL), Ctrl-C stops it
 	@exec $(BIN)/python -m stormconsole.run
@@ -45,6 +45,9 @@ bench: $(READY) ## measure webhooks per second on this machine
 
 drill: $(RUNTIME) ## send a storm to the running console and reconcile (ARGS="--alerts 500 --seconds 10 --clients 8")
 	@$(BIN)/python -m stormconsole.run manage drill $(ARGS)
+
+screenshots: $(READY) ## take the README's pictures anew, of a console that it starts and stops (needs Chromium)
+	@$(BIN)/python -m tests.screenshots
 
 manage: $(RUNTIME) ## manage.py with the settings of the running console (ARGS="create_receiver NAME --kind alertmanager")
 	@$(BIN)/python -m stormconsole.run manage $(ARGS)

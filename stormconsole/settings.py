@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from stormconsole import env
+from stormconsole.theme import admin_theme
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -332,6 +333,8 @@ UNFOLD = {
     },
     "SHOW_HISTORY": True,
     "SCRIPTS": [lambda request: static("console/admin.js")],
+    "STYLES": [lambda request: static("console/admin.css")],
+    "THEME": admin_theme,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/favicon.svg")}],
     "SIDEBAR": {
         "show_search": True,

@@ -21,6 +21,12 @@ def chosen_theme(request: HttpRequest) -> str:
     return theme if theme in MEDIA else SYSTEM
 
 
+def admin_theme(request: HttpRequest) -> str | None:
+    """The same choice, as unfold wants it: nothing for the system's."""
+    theme = chosen_theme(request)
+    return None if theme == SYSTEM else theme
+
+
 @require_POST
 def set_theme(request: HttpRequest) -> HttpResponse:
     """Remember `theme` in this browser and go back to `next`."""

@@ -42,6 +42,15 @@ class PriorityRuleForm(EnvironmentField):
         fields = ["severity", "environment", "priority"]
 
 
+class LabelledInList:
+    """Mixed into the form of a row in a list, where no label stands beside a field: says which field of which row."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():  # type: ignore[attr-defined]
+            field.widget.attrs["aria-label"] = f"{field.label} of {self.instance}"  # type: ignore[attr-defined]
+
+
 class RulesAdmin(AuditedAdmin, ModelAdmin):
     """A change holds from the next alert on; what was recorded stays as it is."""
 
@@ -50,7 +59,8 @@ class RulesAdmin(AuditedAdmin, ModelAdmin):
     compressed_fields = True
 
     def get_changelist_form(self, request: Any, **kwargs: Any) -> Any:
-        return super().get_changelist_form(request, **kwargs | {"form": self.form})
+        form = type("RowForm", (LabelledInList, self.form), {"Meta": self.form.Meta})
+        return super().get_changelist_form(request, **kwargs | {"form": form})
 
 
 @admin.register(SeverityRule)

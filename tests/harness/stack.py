@@ -157,7 +157,7 @@ class Stack:
         """The environment of one component's processes."""
         return self.env
 
-    def wait_ready(self, timeout: float = 40.0) -> None:
+    def wait_ready(self, timeout: float = 90.0) -> None:
         """Until every web process says it is ready, the other components' heartbeats included."""
         for url in self.urls:
             wait_until(lambda url=url: self._is_ready(url), timeout, f"{url}/readyz")
