@@ -53,7 +53,7 @@ def test_commands_follow_the_environment() -> None:
     assert " ".join(web[1:]) == (
         "-m uvicorn stormconsole.asgi:application --no-access-log --host 0.0.0.0 --port 9000 --workers 4 "
         "--log-level warning --timeout-graceful-shutdown 3 --http stormconsole.edge:GuardedHTTP --ws-max-size 65536 "
-        "--timeout-keep-alive 75 --no-proxy-headers"
+        "--timeout-keep-alive 75 --ws-per-message-deflate false --no-proxy-headers"
     )
     worker = command_line("worker", {"WORKER_CONCURRENCY": "3", "LOG_LEVEL": "DEBUG"})
     assert " ".join(worker[3:]) == (
