@@ -3,7 +3,7 @@
 Policies are in `storms.policy_admin`, the rules in `storms.rules_admin`.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
@@ -452,7 +452,8 @@ class ApiTokenAdmin(ModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         shown = ("created_at", "last_used_at") if obj is not None else ()
-        return ("name", "user", "expires_at", *shown)
+        chosen = ("user",) if obj is not None or _has_a_choice(request) else ()
+        return ("name", *chosen, "expires_at", *shown)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return super().formfield_for_foreignkey(db_field, request, **kwargs | {"queryset": _people(request)})
@@ -461,8 +462,9 @@ class ApiTokenAdmin(ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        owner = obj.user if _has_a_choice(request) else cast("User", request.user)
         row, token = create_api_token(
-            user=obj.user, name=obj.name, expires_at=obj.expires_at, actor=request.user.get_username()
+            user=owner, name=obj.name, expires_at=obj.expires_at, actor=request.user.get_username()
         )
         obj.pk, obj.user = row.pk, row.user
         request.new_token = token  # type: ignore[attr-defined]
@@ -500,9 +502,14 @@ def _people(request: HttpRequest) -> QuerySet[User]:
     users = User.objects.all()
     if request.user.is_superuser:
         return users
-    if request.user.has_perm("auth.change_user"):
+    if _has_a_choice(request):
         return users.filter(is_superuser=False)
     return users.filter(pk=request.user.pk)
+
+
+def _has_a_choice(request: HttpRequest) -> bool:
+    """Who may edit users may make tokens of others; the rest make their own."""
+    return request.user.has_perm("auth.change_user")
 
 
 def show_token(model_admin: Any, request: HttpRequest, *, title: str, token: str, usage: str) -> HttpResponse:
