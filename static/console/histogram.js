@@ -2,7 +2,7 @@
 
 import uPlot from "../vendor/uplot-1.6.32/uPlot.esm.js";
 
-const HEIGHT = 104;
+const HEIGHT = 124;
 const SEVERITIES = ["critical", "warning", "info"];
 let shown = null;
 let request = null;
@@ -77,7 +77,7 @@ class Histogram {
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 4 } },
       scales: { x: { range: () => [start, start + step * bars.critical.length] }, y: { range: (_, low, high) => [0, Math.max(high, 1)] } },
-      axes: [{ ...axis, size: 24, space: 70 }, { ...axis, size: 48, space: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] }],
+      axes: [{ ...axis, size: 38, space: 70 }, { ...axis, size: 48, space: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] }],
       series: [{}, bar("info"), bar("warning"), bar("critical")],
       hooks: { setSelect: [(chart) => this.narrow(chart)], setCursor: [(chart) => this.tell(chart)] },
     };

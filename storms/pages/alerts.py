@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from storms import alert_columns
 from storms.alert_columns import Column
-from storms.alert_filter import BETWEEN, ONE, SEVERAL, AlertFilter, only_filters
+from storms.alert_filter import BETWEEN, DEFAULT_RANGE, ONE, SEVERAL, AlertFilter, only_filters
 from storms.alert_scan import Order, Position, TooSlow, bounded, scan
 from storms.choices import AlertStatus
 from storms.label_completion import label_names
@@ -90,7 +90,7 @@ class Explorer:
         between = {name: self.params.get(name, "") for name in ("from", "to")}
         if data.get("range") == BETWEEN:
             between = {name: f"{data[name].astimezone(zone):%Y-%m-%dT%H:%M}" if data[name] else "" for name in between}
-        chosen = data.get("range") or self.params.get("range", "")
+        chosen = data.get("range") or self.params.get("range") or DEFAULT_RANGE
         return {"zone": zone.key, "between": between, "chosen_range": chosen}
 
     def _page(self, newer: Position | None, older: Position | None) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """`make bench`: webhooks per second through the very processes of `make run`, the seconds to the resource, and the
-milliseconds that many policies take to decide; and what five hundred open pages cost.
+milliseconds that many policies take to decide; what five hundred open pages cost; and how long each page takes with
+a million alerts.
 
-    make bench                              all of it
+    make bench                              all of it but the pages, which take a while
     make bench ARGS="--seconds 3 --clients 4 --only webhooks"
+    make bench ARGS="--only pages --alerts 1000000 --storms 5000"
+    make bench ARGS="--only pages --data-dir /var/tmp/million"      keeps the database, and uses it the next time
 
 Absolute figures drift with the machine; compare the ratios of one run. PostgreSQL is durable (fsync on) as in
 `make run`; the load generator shares the machine.
@@ -27,7 +30,7 @@ import httpx
 
 from stormconsole.commands import PROJECT
 from stormconsole.embedded import free_port
-from tests.bench import policies, viewers
+from tests.bench import pages, policies, viewers
 from tests.bench.load import Load, run
 from tests.harness.http import alert, payload
 from tests.harness.wait import wait_until
@@ -52,11 +55,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(kubeconfig: str = "") -> Iterator[Running]:
-    """`make run` in a scratch folder."""
+def running(kubeconfig: str = "", data_dir: str = "") -> Iterator[Running]:
+    """`make run` in a scratch folder, or on the data of an earlier one."""
     with tempfile.TemporaryDirectory(prefix="stormconsole-bench-") as scratch:
         port = free_port()
-        env = dict(os.environ) | {"PORT": str(port), "STORMCONSOLE_DATA_DIR": f"{scratch}/data", "LOG_LEVEL": "WARNING"}
+        env = dict(os.environ) | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
+        env["STORMCONSOLE_DATA_DIR"] = data_dir or f"{scratch}/data"
         env |= {"KUBECONFIG": kubeconfig} if kubeconfig else {}
         log = Path(scratch, "run.log")
         with log.open("wb") as output:
@@ -160,6 +164,16 @@ def five_hundred_viewers(seconds: float, number: int, rounds: int) -> None:
         viewers.measure(started.port, token, started.pid, session, viewers=number, seconds=seconds, rounds=rounds)
 
 
+def every_page(alerts: int, storms: int, rounds: int, data_dir: str) -> None:
+    with running(data_dir=data_dir) as started:
+        if not pages.is_filled(
+            started.port, session := started.manage("shell", "--verbosity", "0", "-c", MAKE_SESSION)
+        ):
+            print(started.manage("seed", "--alerts", str(alerts), "--storms", str(storms)).rpartition("\r")[2])
+        policies.set_up()
+        pages.measure(started.port, session, rounds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=8)
@@ -167,7 +181,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--viewers", type=int, default=500)
     parser.add_argument("--viewer-rounds", type=int, default=4, help="with and without them, in turn")
-    parser.add_argument("--only", choices=["webhooks", "resource", "viewers", "policies"])
+    parser.add_argument("--only", choices=["webhooks", "resource", "viewers", "policies", "pages"])
+    parser.add_argument("--alerts", type=int, default=1_000_000, help="of --only pages")
+    parser.add_argument("--storms", type=int, default=5_000, help="of --only pages")
+    parser.add_argument("--data-dir", default="", help="of --only pages: where the data is kept (default: nowhere)")
     options = parser.parse_args()
     if options.only in (None, "webhooks"):
         webhooks(options.seconds, options.clients)
@@ -178,6 +195,8 @@ def main() -> None:
             print(f"threshold alert to resource: not measured: {missing}")
     if options.only in (None, "viewers"):
         five_hundred_viewers(options.seconds, options.viewers, options.viewer_rounds)
+    if options.only == "pages":
+        every_page(options.alerts, options.storms, options.rounds, options.data_dir)
     if options.only in (None, "policies"):
         # Last: it sets Django up in this process, with servers that are not there.
         policies.measure()

@@ -15,7 +15,7 @@ Matchers = Callable[[int], str]
 
 def measure(rounds: int = 50) -> None:
     """Print milliseconds: the first time, when nothing is remembered of the values, and the usual case."""
-    _set_up()
+    set_up()
     print(f"{POLICIES} policies decide {ALERTS} alerts, in ms")
     print(f"{'':44}{'first':>8}{'median':>8}{'worst':>8}  one by one")
     for title, matchers in MIXES.items():
@@ -47,7 +47,8 @@ MIXES: dict[str, Matchers] = {
 }
 
 
-def _set_up() -> None:
+def set_up() -> None:
+    """Django in this process, with servers that are not there."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
     os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
     os.environ.setdefault("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
