@@ -55,6 +55,11 @@ class Matcher:
         return found if self.op == "=~" else not found
 
 
+def is_label_name(text: str) -> bool:
+    """Whether a matcher can name it; other sources than Prometheus may have others."""
+    return re.fullmatch(_LABEL_NAME, text) is not None
+
+
 @lru_cache(maxsize=4096)
 def compile_pattern(value: str) -> "re2._Regexp":
     return re2.compile(value, _options(1 << 20))

@@ -5,9 +5,11 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils import timezone
 
 from storms.actions import OPERATE
 from storms.choices import Disposition
+from storms.episodes import episodes_of
 from storms.models import Alert
 from storms.pages.decorators import console_page
 from storms.trace import decision_trace, group_line
@@ -22,6 +24,7 @@ def alert(request: HttpRequest, alert_id: UUID) -> HttpResponse:
         "alert": row,
         "group": group_line(row),
         "steps": decision_trace(row),
+        "episodes": episodes_of(row, timezone.now()),
         "resource": getattr(row, "remediation_request", None),
         "can_split": row.disposition == Disposition.MEMBER and request.user.has_perm(OPERATE) and _has_company(row),
         "delivery_url": reverse("admin:ingestion_delivery_change", args=[row.delivery_id]),

@@ -160,7 +160,7 @@ def written(matchers: Iterable[Matcher]) -> str:
 
 
 def alerts_like(**labels: str) -> str:
-    """The explorer's address for alerts of all time with these labels."""
+    """The explorer's address for alerts of the last 30 days with these labels."""
     matchers = [Matcher(name, "=", value) for name, value in labels.items()]
     params = QueryDict(mutable=True)
     params.update({"q": written(matchers), "range": "30d"})

@@ -528,3 +528,43 @@ def test_saving_takes_a_post_and_a_login(client: Client, viewer: Client) -> None
     assert viewer.get("/alerts/filters/").status_code == 405
     anonymous = Client()
     assert anonymous.post("/alerts/filters/", {"name": "x"})["Location"].startswith("/login/")
+
+
+# --- one alert's page
+
+
+def test_each_label_leads_to_alerts_like_it(viewer: Client) -> None:
+    alert = make("A", labels={"namespace": "shop", "odd.name": "x"})
+    make("B", labels={"namespace": "shop"})
+    shown = viewer.get(f"/alerts/{alert.id}/").content.decode()
+
+    address = alerts_like(namespace="shop")
+    assert f'href="{address.replace("&", "&amp;")}"' in shown
+    assert sorted(names(viewer.get(address))) == ["A", "B"]
+    assert "odd.name%3D" not in shown
+
+
+def test_an_alert_shows_its_other_episodes(viewer: Client) -> None:
+    now = make("A", fingerprint="ab" * 32)
+    before = make("A", 60 * 24, fingerprint="ab" * 32, status="resolved", ends_at=NOW - timedelta(hours=23))
+    long_ago = make("A", 60 * 24 * 60, fingerprint="ab" * 32, status="resolved", ends_at=NOW - timedelta(days=59))
+    make("A")
+
+    answer = viewer.get(f"/alerts/{now.id}/")
+
+    episodes = answer.context["episodes"]
+    assert [other.id for other in episodes.others] == [before.id, long_ago.id]
+    assert [mark.is_this for mark in episodes.marks] == [False, True]
+    assert [(mark.x, mark.width) for mark in episodes.marks] == [(967, 2), (998, 2)]
+    assert f'href="/alerts/{before.id}/"' in answer.content.decode()
+
+
+def test_links_in_annotations_lead_to_the_web_only(viewer: Client) -> None:
+    annotations = {"runbook_url": "https://runbooks.example/A", "dashboard": "javascript:alert(1)"}
+    alert = make("A", annotations=annotations, generator_url="https://prometheus.example/graph?a=1&b=2")
+    shown = viewer.get(f"/alerts/{alert.id}/").content.decode()
+
+    link = 'rel="noopener noreferrer nofollow" target="_blank"'
+    assert f'<a href="https://runbooks.example/A" {link}>' in shown
+    assert f'<a href="https://prometheus.example/graph?a=1&amp;b=2" {link}>' in shown
+    assert 'href="javascript' not in shown
