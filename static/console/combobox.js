@@ -113,6 +113,7 @@ export class Combobox {
     clearTimeout(this.timer);
     this.asked++;
     this.list.hidden = true;
+    this.list.replaceChildren();
     this.at = -1;
     this.field.setAttribute("aria-expanded", "false");
     this.field.removeAttribute("aria-activedescendant");

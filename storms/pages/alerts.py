@@ -89,7 +89,7 @@ class Explorer:
         zone = data.get("tz") or ZoneInfo("UTC")
         between = {name: self.params.get(name, "") for name in ("from", "to")}
         if data.get("range") == BETWEEN:
-            between = {name: f"{data[name].astimezone(zone):%Y-%m-%dT%H:%M}" if data[name] else "" for name in between}
+            between = {name: _local(data[name], zone) for name in between}
         chosen = data.get("range") or self.params.get("range") or DEFAULT_RANGE
         return {"zone": zone.key, "between": between, "chosen_range": chosen}
 
@@ -233,6 +233,13 @@ def _without(params: QueryDict, *names: str) -> QueryDict:
 def _address(params: QueryDict) -> str:
     query = params.urlencode()
     return reverse("alerts") + (f"?{query}" if query else "")
+
+
+def _local(moment: datetime | None, zone: ZoneInfo) -> str:
+    """As an input of a local time takes it, without seconds where there are none."""
+    if moment is None:
+        return ""
+    return moment.astimezone(zone).replace(tzinfo=None).isoformat(timespec="seconds" if moment.second else "minutes")
 
 
 def _between(data: dict[str, Any]) -> str:
