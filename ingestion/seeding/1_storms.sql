@@ -58,3 +58,12 @@ select s.id, p.policy_id, p.policy_name, p.policy_version, p.group_key, p.group_
 from seed_storm s join seed_place p on p.place = s.place
 cross join lateral (select pg_temp.draw(k, 9) < 0.6 and closed_at > opened_at + interval '5 minutes' as acknowledged,
     (array['ada', 'grace', 'linus', 'margaret'])[1 + floor(4 * pg_temp.draw(k, 10))::int] as who) w;
+
+-- At once, since a running console would make one for a storm without; `4_finish.sql` says what became of each.
+insert into storms_remediationrequest (id, kind, storm_id, name, namespace, origin_namespace, created_at, desired_version,
+    applied_version, rejected_version, sync_state, attempts, last_error, applied_hash, apply_count, cluster, uid,
+    resource_version, generation, phase, phase_message, collected_at)
+select s.id, 'storm', s.id, 'storm-' || s.id, namespace, '', opened_at, 1, 0, 0,
+    case when is_open then 'pending' else 'collected' end, 0, '', '', 0, '', '', '', 0, '', '',
+    case when not is_open then closed_at end
+from seed_storm s join seed_place p on p.place = s.place;

@@ -40,6 +40,14 @@ from seed_alert a join seed_place p on p.place = a.place
 cross join lateral (select decided_at + a.hold_seconds * interval '1 second' as made_at) m
 where disposition = 'individual';
 
+-- In immediate mode those that came before a storm have one of their own, which it absorbed.
+insert into storms_remediationrequest (id, kind, alert_id, superseded_by_id, name, namespace, origin_namespace, created_at,
+    desired_version, applied_version, rejected_version, sync_state, attempts, last_error, applied_hash, apply_count, cluster,
+    uid, resource_version, generation, phase, phase_message, applied_at, last_attempt_at, collected_at)
+select a.id, 'alert', a.id, s.id, 'alert-' || a.id, namespace, '', decided_at, 2, 2, 0, 'collected', 0, '', '', 2,
+    'synthetic', a.id::text, '1', 2, 'Cancelled', '', decided_at + interval '300 milliseconds', s.opened_at, s.opened_at
+from seed_alert a join seed_place p on p.place = a.place join seed_storm s on s.k = a.k where outcome = 'individual';
+
 with told as (
     select receiver_id, source, address, received_at as at, outcome from seed_alert
     union all

@@ -27,31 +27,20 @@ from seed_counted c
 join storms_alert a on a.storm_id = c.storm_id and a.outcome = 'storm_opened'
 where s.id = c.storm_id;
 
--- What is open or still fires the console applies when it runs; the rest was collected long ago.
-insert into storms_remediationrequest (id, kind, storm_id, name, namespace, origin_namespace, created_at, desired_version,
-    applied_version, rejected_version, sync_state, attempts, next_attempt_at, last_error, applied_hash, apply_count, cluster,
-    uid, resource_version, generation, phase, phase_message, phase_at, applied_at, last_attempt_at, collected_at)
-select id, 'storm', id, 'storm-' || id, group_labels->>'namespace', '', opened_at,
-    case when gone then doublings + 2 else 1 end, case when gone then doublings + 2 else 0 end, 0,
-    case when gone then 'collected' else 'pending' end, 0, case when not gone then %(now)s end, '', '',
-    case when gone then doublings + 2 else 0 end, case when gone then 'synthetic' else '' end,
-    case when gone then id::text else '' end, case when gone then '1' else '' end, case when gone then doublings + 2 else 0 end,
-    case when gone then phase else '' end, '', case when gone then closed_at end,
-    case when gone then opened_at + interval '300 milliseconds' end, case when gone then closed_at end,
-    case when gone then closed_at end
+-- What is open or still fires the console applies when it runs; the rest was applied with every doubling, and collected.
+update storms_remediationrequest r set
+    desired_version = case when gone then doublings + 2 else 1 end, applied_version = case when gone then doublings + 2 else 0 end,
+    apply_count = case when gone then doublings + 2 else 0 end, generation = case when gone then doublings + 2 else 0 end,
+    sync_state = case when gone then 'collected' else 'pending' end, next_attempt_at = case when not gone then %(now)s end,
+    cluster = case when gone then 'synthetic' else '' end, uid = case when gone then s.id::text else '' end,
+    resource_version = case when gone then '1' else '' end,
+    phase = case when not gone then '' when hashtext(s.id::text) %% 20 = 0 then 'Failed' else 'Completed' end,
+    phase_at = case when gone then closed_at end, last_attempt_at = case when gone then closed_at end,
+    applied_at = case when gone then opened_at + interval '300 milliseconds' end, collected_at = case when gone then closed_at end
 from (
-    select s.*, state = 'closed' and firing_count = 0 as gone, floor(log(2, greatest(alert_count / threshold, 1)))::int as doublings,
-        case when hashtext(id::text) %% 20 = 0 then 'Failed' else 'Completed' end as phase
-    from storms_storm s where id in (select id from seed_storm)
-) s;
-
--- In immediate mode those that came before the storm have a resource of their own, which it absorbed.
-insert into storms_remediationrequest (id, kind, alert_id, superseded_by_id, name, namespace, origin_namespace, created_at,
-    desired_version, applied_version, rejected_version, sync_state, attempts, last_error, applied_hash, apply_count, cluster,
-    uid, resource_version, generation, phase, phase_message, applied_at, last_attempt_at, collected_at)
-select a.id, 'alert', a.id, s.id, 'alert-' || a.id, a.namespace, '', a.decided_at, 2, 2, 0, 'collected', 0, '', '', 2,
-    'synthetic', a.id::text, '1', 2, 'Cancelled', '', a.decided_at + interval '300 milliseconds', s.opened_at, s.opened_at
-from storms_alert a join seed_storm s on s.id = a.storm_id where a.outcome = 'individual';
+    select *, state = 'closed' and firing_count = 0 as gone, floor(log(2, greatest(alert_count / threshold, 1)))::int as doublings
+    from storms_storm where id in (select id from seed_storm)
+) s where r.id = s.id;
 
 insert into storms_stormevent (storm_id, kind, at, message, detail, actor, once)
 select id, kind, at, message, '{}', actor, once from (
@@ -72,7 +61,8 @@ select id, kind, at, message, '{}', actor, once from (
         union all select 'collected', closed_at + interval '1 day', 'Resource deleted by garbage collection', '', null
             where closed_at is not null and firing_count = 0 and closed_at + interval '1 day' < %(now)s
     ) e where s.id in (select id from seed_storm)
-) t order by at;
+) t order by at
+on conflict (storm_id, once) do nothing;
 
 insert into ingestion_delivery (id, receiver_id, kind, received_at, remote_addr, http_status, body_bytes, received, outcomes,
     truncated_alerts, error)
