@@ -11,7 +11,7 @@ JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults mutations lint bench drill screenshots manage clean
+.PHONY: help run test faults hostile audit mutations lint bench drill screenshots manage clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,12 @@ test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; JOBS=0: one process
 faults: $(READY) ## hurt a console in every way under load, 20 times each, and reconcile (ARGS="--only valkey --runs 3", an hour in full)
 	@$(BIN)/python -m tests.faults $(ARGS)
 
+hostile: $(READY) ## five minutes of senders that mean harm, and the memory of the web process (ARGS="--minutes 1")
+	@$(BIN)/python -m tests.faults.hostile $(ARGS)
+
+audit: $(READY) ## known weaknesses of what is installed; says so where no advisory service is reached
+	@$(BIN)/python -m tests.audit
+
 mutations: $(READY) ## break each invariant in a copy of the tree and see a test turn red (ARGS="04")
 	@$(BIN)/python -m tests.faults.mutations $(ARGS)
 
@@ -32,9 +38,10 @@ mutations: $(READY) ## break each invariant in a copy of the tree and see a test
 DEPLOYED := SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') HTTPS=true \
 	ALLOWED_HOSTS=console.example PUBLIC_URL=https://console.example DATABASE_URL=postgresql://nobody@127.0.0.1:1/none
 
-lint: $(READY) ## ruff, mypy, import contracts, missing migrations, deployment checks
+lint: $(READY) ## ruff, bandit, mypy, import contracts, missing migrations, deployment checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/bandit -c pyproject.toml -q -ll -r stormconsole ingestion storms
 	$(DEPLOYED) $(BIN)/mypy
 	$(DEPLOYED) $(BIN)/lint-imports
 	$(DEPLOYED) $(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run

@@ -13,10 +13,10 @@ from stormconsole.wsgi import application as wsgi_application  # isort: skip  (l
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 
 from stormconsole.bridge import WSGIApplication, WSGIBridge
+from stormconsole.origins import SameOriginOnly
 from storms.routing import websocket_urlpatterns
 
 application = ProtocolTypeRouter(
@@ -28,6 +28,6 @@ application = ProtocolTypeRouter(
             queue=settings.WEB_QUEUE,
             max_buffer=settings.WEB_BUFFER_BYTES,
         ),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": SameOriginOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
     }
 )

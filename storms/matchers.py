@@ -128,6 +128,8 @@ def check_pattern(value: str) -> None:
         raise MatcherError(f"a regular expression of {len(value)} characters: {MAX_PATTERN_LENGTH} at most")
     try:
         compile_pattern(value)
+    except UnicodeEncodeError as error:
+        raise MatcherError(f"{value!r} is no text: half of a surrogate pair stands in it") from error
     except re2.error as error:
         reason = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise MatcherError(f"{value!r} is no RE2 regular expression: {reason}") from error
@@ -177,7 +179,7 @@ def _labels_of_json(text: str) -> dict[str, str] | None:
     """The labels of a JSON object, of an alert's `labels` if it has such; None if it is no JSON object."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(value.get("labels"), dict):
         value = value["labels"]

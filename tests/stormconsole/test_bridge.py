@@ -68,7 +68,7 @@ def test_a_sender_that_leaves_harms_nobody(stack: Stack, headers: dict[str, str]
 
 
 def test_pages_headers_and_cookies_come_through(stack: Stack) -> None:
-    login = httpx.get(f"{stack.url}/admin/login/")
+    login = httpx.get(f"{stack.url}/login/")
     assert login.status_code == 200
     assert "csrftoken" in login.cookies
     assert login.headers["X-Frame-Options"] == "DENY"

@@ -9,12 +9,14 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
 import pytest
 import redis
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect as websocket
 
 from stormconsole.pressure import KEY
 from tests.harness.http import WEBHOOK, alert, payload
@@ -356,3 +358,32 @@ def test_time_is_not_wasted_on_a_request_that_is_whole(stack: Stack, headers: di
         assert client.post(stack.url + WEBHOOK, json=payload([alert()])).is_success
         time.sleep(2.5)  # the edge looks at its clock twice
         assert client.post(stack.url + WEBHOOK, json=payload([alert()])).is_success
+
+
+# --- WebSockets
+
+
+@pytest.mark.parametrize(
+    ("origin", "let_in"),
+    [("its own", True), ("http://evil.example", False), ("http://127.0.0.1:1", False), ("null", False), (None, False)],
+)
+def test_a_foreign_page_s_handshake_is_refused(stack: Stack, origin: str | None, let_in: bool) -> None:
+    """A page that another port of this machine served, too: the cookie would come along."""
+    address, own = f"{stack.url.replace('http', 'ws')}/ws/storms/", stack.url
+    if not let_in:
+        with pytest.raises(InvalidStatus, match="403"), websocket(address, origin=origin):
+            pass
+        return
+    # As far as the handshake: nobody is logged in.
+    with websocket(address, origin=own) as socket, pytest.raises(ConnectionClosed) as closed:
+        socket.recv(timeout=10)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+def test_a_large_message_ends_its_socket_alone(stack: Stack, headers: dict[str, str]) -> None:
+    address = f"{stack.url.replace('http', 'ws')}/ws/storms/"
+    with websocket(address, origin=stack.url) as socket, suppress(ConnectionClosed):
+        socket.send("x" * 1_000_000)
+        socket.recv(timeout=10)
+    serves(stack, headers)

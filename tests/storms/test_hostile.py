@@ -2,8 +2,11 @@
 
 import csv
 import io
+import logging
+import logging.config
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -129,6 +132,14 @@ def test_other_addresses_are_none(url: object) -> None:
 @given(TEXTS)
 def test_a_log_line_stays_one_line(text: str) -> None:
     assert len(log_safe(text).splitlines()) <= 1
+
+
+def test_the_console_s_own_log_is_one_line_a_message() -> None:
+    formatter = logging.config.DictConfigurator(settings.LOGGING).configure_formatter(
+        settings.LOGGING["formatters"]["line"]
+    )
+    record = logging.LogRecord("storms", logging.INFO, "", 0, "policy %s saved", ("a\nERROR forged\x1b[31m",), None)
+    assert formatter.format(record).endswith("INFO storms policy a\\nERROR forged\\x1b[31m saved")
 
 
 def test_a_log_line_shows_what_was_hidden() -> None:

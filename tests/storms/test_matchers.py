@@ -1,10 +1,11 @@
 """Alertmanager's matcher syntax, read and matched in linear time."""
 
 import contextlib
+import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storms.matchers import (
@@ -70,6 +71,7 @@ def test_it_matches_as_alertmanager_does(matcher, labels, matches):
     assert parse_matchers(matcher)[0].matches(labels) is matches
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # says more of the machine's load than of the test
 @given(
     st.lists(
         st.builds(
@@ -186,3 +188,36 @@ def test_any_text_is_labels_or_refused(text):
 def test_a_pair_without_a_name_or_a_sign_is_refused(pair):
     with pytest.raises(MatcherError, match="write name=value"):
         label_pairs([pair])
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=60))
+def test_any_characters_are_read_or_refused(text: str) -> None:
+    """Halves of surrogate pairs too, which JSON can carry."""
+    for read in (parse_matchers, parse_labels):
+        with contextlib.suppress(MatcherError):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{" * 100_000, '{"a":' * 100_000, 'a=~"' + "(" * 900 + '"', 'a=~"\ud800"', "=" * 1000],
+    ids=["braces", "nested", "parentheses", "half a surrogate", "operators"],
+)
+def test_hostile_matchers_are_refused(text: str) -> None:
+    for read in (parse_matchers, parse_labels):
+        with contextlib.suppress(MatcherError):
+            read(text)
+
+
+# What Python's own engine and RE2 mean alike.
+ATOMS = st.sampled_from(["a", "b", "1", ".", "[ab]", "[^a]", "(a|b)", "(ab)", "(?:a{1,2})"])
+PATTERNS = st.lists(st.tuples(ATOMS, st.sampled_from(["", "*", "+", "?"])).map("".join), max_size=5).map("".join)
+
+
+@given(PATTERNS, st.text("ab1\n", max_size=6))
+def test_patterns_match_as_python_says(pattern: str, value: str) -> None:
+    """Against an engine that is not ours: anchored, and a dot is no line break."""
+    expected = re.fullmatch(pattern, value) is not None
+    for op, meaning in (("=~", expected), ("!~", not expected)):
+        [matcher] = parse_matchers(f'label{op}"{pattern}"')
+        assert matcher.matches({"label": value}) is meaning

@@ -1,0 +1,151 @@
+"""Requests that the console makes to addresses which a person typed in: never to the inside, unless that is allowed.
+
+    answer = outgoing.get("https://alertmanager.example/api/v2/alerts", headers={"Authorization": "Bearer ..."})
+
+The name is looked up once and that very address is connected to, so a name cannot lead elsewhere a moment later (DNS
+rebinding). No redirect is followed, no proxy of the environment is used, the answer is bounded in size and time.
+`ALLOWED_OUTGOING` names what may be reached although it is inside.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+import urllib3
+from django.conf import settings
+
+from storms.hostile import web_link
+
+MAX_BYTES = 32 * 1024 * 1024
+TIMEOUT_SECONDS = 10.0
+OWN_HEADERS = {"User-Agent": "stormconsole", "Accept": "application/json"}
+_NAT64 = ip_network("64:ff9b::/96")
+_PORTS = {"http": 80, "https": 443}
+
+Address = IPv4Address | IPv6Address
+
+
+class OutgoingRefused(ValueError):
+    """The address may not be asked; the message says why and what to set."""
+
+
+class OutgoingFailed(Exception):
+    """It was asked, and did not answer, or not as it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request goes: the name that was typed in, and the one address that is connected to."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+    address: str
+
+    @property
+    def netloc(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def destination(url: str) -> Destination:
+    """Look the address up and check it.
+
+    Raises: OutgoingRefused.
+    """
+    if not web_link(url):
+        raise OutgoingRefused("It is no web address: http://... or https://..., without a user name.")
+    parts = urlsplit(url.strip())
+    host = (parts.hostname or "").rstrip(".")
+    port = parts.port or _PORTS[parts.scheme]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise OutgoingRefused(f"{host} cannot be looked up: {error}.") from error
+    addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    inside = [address for address in addresses if not _may_be_reached(host, address)]
+    if inside or not addresses:
+        raise OutgoingRefused(
+            f"{host} is the internal address {', '.join(sorted(set(map(str, inside))))}: name it, or its network, in "
+            "ALLOWED_OUTGOING if the console may ask it."
+        )
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Destination(parts.scheme, host, port, target, str(addresses[0]))
+
+
+def get(
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+    max_bytes: int = MAX_BYTES,
+) -> Answer:
+    """GET without redirects; whatever the status is.
+
+    Args:
+        timeout: seconds to connect, and again between two pieces of the answer.
+
+    Raises: OutgoingRefused, OutgoingFailed.
+    """
+    to = destination(url)
+    with _pool(to, timeout) as pool:
+        try:
+            response = pool.request(
+                "GET",
+                to.target,
+                headers=OWN_HEADERS | {"Host": to.netloc} | dict(headers or {}),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+            )
+            body = response.read(max_bytes + 1, decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise OutgoingFailed(f"{to.netloc} did not answer: {error}") from error
+    if len(body) > max_bytes:
+        raise OutgoingFailed(f"{to.netloc} answered with more than {max_bytes} bytes.")
+    return Answer(response.status, dict(response.headers), body)
+
+
+def _pool(to: Destination, timeout: float) -> urllib3.HTTPConnectionPool:
+    limits = urllib3.Timeout(connect=timeout, read=timeout)
+    if to.scheme == "http":
+        return urllib3.HTTPConnectionPool(to.address, to.port, timeout=limits, maxsize=1)
+    # Connected to by its number, but the certificate is the name's.
+    return urllib3.HTTPSConnectionPool(
+        to.address, to.port, timeout=limits, maxsize=1, server_hostname=to.host, assert_hostname=to.host
+    )
+
+
+def _may_be_reached(host: str, address: Address) -> bool:
+    if host.lower() in settings.ALLOWED_OUTGOING:
+        return True
+    real = _unwrapped(address)
+    for allowed in settings.ALLOWED_OUTGOING:
+        try:
+            if real in ip_network(allowed, strict=False):
+                return True
+        except (ValueError, TypeError):
+            continue  # a name, or a network of the other version
+    return real.is_global and not real.is_multicast
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(address.packed[-4:])
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address

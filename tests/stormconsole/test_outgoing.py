@@ -1,0 +1,146 @@
+"""A typed-in address leads outside, or to what is allowed; a real server stands for the inside."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from stormconsole import outgoing
+from stormconsole.outgoing import OutgoingFailed, OutgoingRefused
+
+
+class Inside(BaseHTTPRequestHandler):
+    """What must not be reached: it writes down who asked for what."""
+
+    asked: list[tuple[str, str]] = []
+
+    def do_GET(self) -> None:
+        Inside.asked.append((self.path, self.headers["Host"]))
+        if self.path == "/redirect":
+            self.send_response(302)
+            self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
+            self.end_headers()
+            return
+        body = b"x" * 5000 if self.path == "/large" else b'{"ok": true}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def inside() -> Iterator[int]:
+    """The port of a server on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Inside)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    Inside.asked.clear()
+    yield server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "0.0.0.0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fd00::1]",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "localhost.",
+    ],
+)
+def test_the_inside_is_refused_however_it_is_written(inside: int, host: str) -> None:
+    with pytest.raises(OutgoingRefused):
+        outgoing.get(f"http://{host}:{inside}/")
+    assert Inside.asked == []
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/", "file:///etc/passwd", "http://a@127.0.0.1/", "gopher://x", "", "/"]
+)
+def test_what_is_no_web_address_is_refused(url: str) -> None:
+    with pytest.raises(OutgoingRefused, match="no web address"):
+        outgoing.get(url)
+
+
+@pytest.mark.parametrize("host", ["93.184.216.34", "[2606:2800:220:1::1]", "8.8.8.8"])
+def test_the_outside_may_be_asked(host: str) -> None:
+    assert outgoing.destination(f"https://{host}/x?y=1#z").target == "/x?y=1"
+
+
+@pytest.mark.parametrize("allowed", ["127.0.0.1", "127.0.0.0/8", "localhost"])
+def test_what_is_allowed_is_reached_by_its_name(inside: int, settings: Any, allowed: str) -> None:
+    settings.ALLOWED_OUTGOING = ["10.0.0.0/8", "2001:db8::/32", allowed]
+    host = "localhost" if allowed == "localhost" else "127.0.0.1"
+    answer = outgoing.get(f"http://{host}:{inside}/api/v2/alerts?active=true")
+    assert (answer.status, answer.body) == (200, b'{"ok": true}')
+    assert Inside.asked == [("/api/v2/alerts?active=true", f"{host}:{inside}")]
+
+
+def test_a_name_that_leads_inside_is_refused(inside: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of its addresses are outside, one is not: it could be any of them that answers."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, inside)) for ip in ("93.184.216.34", "127.0.0.1")]
+    monkeypatch.setattr(outgoing.socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(OutgoingRefused, match=r"internal address 127\.0\.0\.1"):
+        outgoing.get(f"http://evil.example:{inside}/")
+
+
+def test_a_name_is_looked_up_once(inside: int, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second answer of a name server that rebinds never gets a chance: the checked address is connected to."""
+    settings.ALLOWED_OUTGOING = ["127.0.0.1"]
+    real, asked = socket.getaddrinfo, []
+
+    def once(host: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(host)
+        return real("127.0.0.1" if host == "rebind.example" else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", once)
+    assert outgoing.get(f"http://rebind.example:{inside}/").status == 200
+    assert asked.count("rebind.example") == 1
+    assert Inside.asked == [("/", f"rebind.example:{inside}")]
+
+
+def test_a_redirect_is_not_followed(inside: int, settings: Any) -> None:
+    settings.ALLOWED_OUTGOING = ["127.0.0.1"]
+    answer = outgoing.get(f"http://127.0.0.1:{inside}/redirect")
+    assert (answer.status, len(Inside.asked)) == (302, 1)
+
+
+def test_an_answer_is_bounded_and_silence_ends(inside: int, settings: Any) -> None:
+    settings.ALLOWED_OUTGOING = ["127.0.0.1"]
+    with pytest.raises(OutgoingFailed, match="more than 1000 bytes"):
+        outgoing.get(f"http://127.0.0.1:{inside}/large", max_bytes=1000)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OutgoingFailed, match="did not answer"):
+        outgoing.get(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout=0.2)
+
+
+def test_a_proxy_of_the_environment_is_not_used(inside: int, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.ALLOWED_OUTGOING = ["127.0.0.1"]
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert outgoing.get(f"http://127.0.0.1:{inside}/").status == 200
