@@ -21,6 +21,7 @@ from ingestion.ingest import PARSERS, record_batch, require_same, under_current_
 from ingestion.ledger import MAX_ERROR, REPLAY, Receipt, Replay, record_refusal
 from ingestion.models import DeadLetter, LetterState, Reason, ReceiverKind
 from ingestion.receivers import KnownReceiver
+from stormconsole.logs import bound
 from stormconsole.problems import Problem
 from storms.choices import AuditAction
 from storms.services import audit
@@ -191,7 +192,8 @@ def replay_queued(*, limit: int = BATCH) -> int:
             queued = DeadLetter.objects.filter(queued_at__isnull=False).order_by("queued_at", "id")
             letters = list(queued.values_list("id", "handled_by")[:limit])
             for letter_id, actor in letters:
-                _replay_queued(letter_id, actor)
+                with bound(letter_id=letter_id):
+                    _replay_queued(letter_id, actor)
             return len(letters)
         finally:
             cursor.execute("select pg_advisory_unlock(%s)", [LOCK])

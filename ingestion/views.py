@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 from django.conf import settings
@@ -28,6 +28,7 @@ from ingestion.ledger import Receipt, record_refusal
 from ingestion.metrics import time_webhook
 from ingestion.receivers import KnownReceiver
 from stormconsole.caller import caller
+from stormconsole.logs import bound
 from stormconsole.problems import Problem
 
 RETRY_AFTER_SECONDS = "5"
@@ -69,18 +70,21 @@ class WebhookView(APIView):
     media_types: tuple[str, ...] = ("application/json",)
     schema = None
 
+    delivery_id: UUID
     receipt: Receipt
     body_bytes = 0
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         stop = time_webhook(self.kind)
-        response = super().dispatch(request, *args, **kwargs)
+        self.delivery_id = uuid4()
+        with bound(delivery_id=self.delivery_id):
+            response = super().dispatch(request, *args, **kwargs)
         stop(response.status_code)
         return response
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         # First of all: this is the time that counts for the alerts.
-        self.receipt = Receipt(uuid4(), self.kind, datetime.now(UTC), caller().address)
+        self.receipt = Receipt(self.delivery_id, self.kind, datetime.now(UTC), caller().address)
         # Spares every webhook a `select 1`: a dead connection shows in the look-up, which is repeated on a new one.
         connection.health_check_done = True  # type: ignore[attr-defined]
         super().initial(request, *args, **kwargs)

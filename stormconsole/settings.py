@@ -441,16 +441,12 @@ UNFOLD = {
 }
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", {"DEBUG", "INFO", "WARNING", "ERROR"})
+LOG_FORMAT = env.choice("LOG_FORMAT", "line", {"line", "json"})
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "stormconsole.log_lines.LineFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {"chosen": {"()": "stormconsole.logs.formatter", "format": LOG_FORMAT}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "chosen"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "stormconsole": {"level": LOG_LEVEL},
@@ -458,5 +454,10 @@ LOGGING = {
         "ingestion": {"level": LOG_LEVEL},
         # A 4xx answered to a bad webhook is in the ledger; it is no event of this process.
         "django.request": {"level": "ERROR"},
+        # Its own handlers write lines of their own.
+        "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.error": {"handlers": [], "propagate": True},
+        # Off (--no-access-log); not named here, it would be switched on as a child of the one above.
+        "uvicorn.access": {"handlers": [], "propagate": False},
     },
 }

@@ -9,6 +9,7 @@ from uuid import UUID
 from celery import shared_task
 from django.conf import settings
 
+from stormconsole.logs import bound
 from storms.choices import AlertStatus, RequestKind
 from storms.cluster import ClusterError, ClusterUnavailable, ManifestRejected, NamespaceMissing, get_cluster
 from storms.models import Alert, RemediationRequest
@@ -28,7 +29,8 @@ def sync_remediation_requests(ids: list[str]) -> None:
     then, so a killed worker or a flushed broker loses nothing.
     """
     for rr_id in ids:
-        sync(UUID(rr_id))
+        with bound(request_id=rr_id):
+            sync(UUID(rr_id))
 
 
 def sync(rr_id: UUID) -> None:

@@ -135,9 +135,9 @@ def test_a_log_line_stays_one_line(text: str) -> None:
 
 
 def test_the_console_s_own_log_is_one_line_a_message() -> None:
-    formatter = logging.config.DictConfigurator(settings.LOGGING).configure_formatter(
-        settings.LOGGING["formatters"]["line"]
-    )
+    name = settings.LOGGING["handlers"]["console"]["formatter"]
+    configured = dict(settings.LOGGING["formatters"][name])
+    formatter = logging.config.DictConfigurator(settings.LOGGING).configure_formatter(configured)
     record = logging.LogRecord("storms", logging.INFO, "", 0, "policy %s saved", ("a\nERROR forged\x1b[31m",), None)
     assert formatter.format(record).endswith("INFO storms policy a\\nERROR forged\\x1b[31m saved")
 
