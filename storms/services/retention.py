@@ -116,8 +116,9 @@ def _count(statement: str, **times: datetime | None) -> int:
 
 
 def _delete_requests(column: str, ids: list[UUID]) -> int:
-    deleted, _ = RemediationRequest.objects.filter(**{f"{column}__in": ids}).only("id").delete()
-    return deleted
+    _, deleted = RemediationRequest.objects.filter(**{f"{column}__in": ids}).only("id").delete()
+    # What the cluster had of them goes along, and is not counted.
+    return deleted.get(RemediationRequest._meta.label, 0)
 
 
 def _parameters(**values: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ingestion.models import DeadLetter, Delivery, PrunedTotal
 from ingestion.retention import LOCK, PruningElsewhere, count_prunable, prune, pruned_ever
 from ingestion.tasks import prune as prune_task
 from stormconsole.celery import app
-from storms.models import Alert, RemediationRequest, Storm, StormEvent
+from storms.models import Alert, ObservedResource, RemediationRequest, Storm, StormEvent
 from storms.queue import COLLECT, PRUNE, SYNC
 from storms.services import retention as storm_retention
 from tests.factories import (
@@ -122,6 +122,7 @@ def collected(**owner: Any) -> RemediationRequest:
 def test_a_storm_goes_with_its_requests_and_its_timeline_after_its_alerts() -> None:
     storm = make_closed_storm(opened_at=ago(366))
     request = collected(storm=storm)
+    ObservedResource.objects.create(request=request, at=timezone.now(), body={})
     for _ in range(3):
         member = old_alert(300, storm=storm)
         collected(alert=member, superseded_by=request)
@@ -136,6 +137,7 @@ def test_a_storm_goes_with_its_requests_and_its_timeline_after_its_alerts() -> N
     split.refresh_from_db()
     assert (later.previous, later.merged_into, split.split_from) == (None, None, None)
     assert not RemediationRequest.objects.exists()
+    assert not ObservedResource.objects.exists()
     assert not StormEvent.objects.exists()
     assert pruned_ever() == {"alerts": 3, "recorded": 3, "storms": 1, "requests": 4, "events": 3}
 
