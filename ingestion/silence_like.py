@@ -8,6 +8,8 @@ from storms.matchers import Matcher, MatcherError, parse_matchers
 from storms.models import Alert, Storm
 
 MAX_LABELS = 12
+MIN_SHARE = 0.1
+"""Of a storm's alerts that have a label value offered, unless it is a suspect."""
 FIRST = ("alertname", "namespace")
 
 
@@ -40,7 +42,8 @@ def like_storm(storm: Storm) -> Like:
     names = {name: value for name, (value, count) in common.items() if name == "alertname" and count == found.alerts}
     first = matchers_of({**names, **storm.group_labels})
     suspects = [Label(Matcher(s.counted.name, "=", s.counted.value), s.share) for s in found.suspects]
-    frequent = [Label(Matcher(name, "=", value), n / found.alerts) for name, (value, n) in common.items()]
+    shares = [(Matcher(name, "=", value), n / found.alerts) for name, (value, n) in common.items()]
+    frequent = [Label(matcher, share) for matcher, share in shares if share >= MIN_SHARE]
     return Like(
         title=f"the storm of {storm.group_title}",
         url=f"/storms/{storm.id}/",

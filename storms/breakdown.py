@@ -50,6 +50,11 @@ class LabelValues:
     alerts: int
 
     @property
+    def repeats(self) -> bool:
+        """Whether it says anything about more than one alert; a pod's name seldom does."""
+        return self.values[0][1] > 1 or self.different == 1
+
+    @property
     def more(self) -> int:
         return self.different - len(self.values)
 

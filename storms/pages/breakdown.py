@@ -18,10 +18,11 @@ VALUES_OF_A_PART = 5
 
 @console_page("storms.view_alert")
 def breakdown(request: HttpRequest, storm_id: UUID) -> HttpResponse:
-    """The suspects and every label; as a part of the storm's page, the first labels only."""
+    """The suspects and every label; as a part of the storm's page, only the first labels whose values repeat."""
     storm = get_object_or_404(Storm, id=storm_id)
     found, part = breakdown_of(storm), is_part(request)
-    labels = [replace(label, values=label.values[:VALUES_OF_A_PART]) for label in found.labels[:LABELS_OF_A_PART]]
+    telling = [label for label in found.labels if label.repeats][:LABELS_OF_A_PART]
+    labels = [replace(label, values=label.values[:VALUES_OF_A_PART]) for label in telling]
     context = {
         "storm": storm,
         "breakdown": found,

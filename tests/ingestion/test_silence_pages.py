@@ -107,6 +107,13 @@ def test_suspects_come_first_among_the_labels_to_add() -> None:
     assert labels[:2] == ['node="node-7"', 'team="core"']
 
 
+def test_what_hardly_an_alert_has_is_not_offered() -> None:
+    storm = make_storm(group_labels={"namespace": "payments"}, alert_count=11)
+    for number in range(11):
+        member(storm, pod=f"api-{number}", node="node-7")
+    assert [str(label.matcher) for label in like_storm(storm).labels] == ['node="node-7"']
+
+
 def test_adding_a_label_makes_the_silence_narrower(ada: Client) -> None:
     storm = make_storm(group_labels={"namespace": "payments"}, alert_count=2)
     member(storm, node="node-7")

@@ -226,6 +226,15 @@ def test_a_part_has_no_page_around_it_and_fewer_labels(admin: Client) -> None:
     assert "All 12 labels" in part
 
 
+def test_a_part_leaves_out_labels_that_differ_on_every_alert(admin: Client) -> None:
+    storm = storm_on("node-7")
+    page = f"/storms/{storm.id}/breakdown/"
+    part = admin.get(page, headers={"HX-Request": "true"}).content.decode()
+    assert "<caption>node" in part
+    assert "<caption>pod" not in part
+    assert "<caption>pod" in admin.get(page).content.decode()
+
+
 def test_the_page_says_why_nothing_is_suspect(admin: Client) -> None:
     storm = storm_on("node-7")
     page = f"/storms/{storm.id}/breakdown/"
