@@ -181,7 +181,8 @@ def test_the_storm_s_page_shows_an_edit_by_hand_while_it_lasts(
     kube.edit(row.namespace, row.name, {"spec": {"severity": "info"}})
     wait_until(lambda: "spec.severity" in client.get(page).content.decode())
     assert compare(RemediationRequest.objects.get(id=row.id)).drifted
-    [event] = Storm.objects.get(id=row.id).events.filter(kind="drift")
+    # What the cluster has is kept first, its correction is asked for next.
+    [event] = wait_until(lambda: list(Storm.objects.get(id=row.id).events.filter(kind="drift")))
     assert event.detail == {"changes": [{"path": "spec.severity", "applied": '"critical"', "found": '"info"'}]}
     apply_row(row)
     # Other managers still own something, so the echo of the correction is compared too, and is no difference.
