@@ -9,12 +9,14 @@ from csp.decorators import csp_update
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.cache import patch_cache_control
 from unfold.sites import UnfoldAdminSite
 
 from stormconsole.accounts.services import may_enter_admin
 
+View = Callable[..., HttpResponseBase]
 YEAR_SECONDS = 365 * 24 * 3600
 ALPINE = {"script-src": [UNSAFE_EVAL], "style-src-attr": [UNSAFE_INLINE]}
 """What the admin's pages may beyond the console's policy: Alpine.js evaluates the expressions in unfold's templates,
@@ -34,8 +36,8 @@ class ConsoleAdminSite(UnfoldAdminSite):
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         return HttpResponseRedirect(reverse("password"))
 
-    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., HttpResponse]:
-        allowed: Callable[..., HttpResponse] = csp_update(ALPINE)(super().admin_view(view, cacheable))
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
+        allowed: View = csp_update(ALPINE)(super().admin_view(view, cacheable))
         return allowed
 
     def extra_urls(self) -> list[URLPattern]:

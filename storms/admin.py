@@ -500,6 +500,8 @@ class ApiTokenAdmin(ModelAdmin):
 def _people(request: HttpRequest) -> QuerySet[User]:
     """Whose tokens this person makes, sees and deletes: a token may do what its user may."""
     users = User.objects.all()
+    if not request.user.is_authenticated:
+        return users.none()
     if request.user.is_superuser:
         return users
     if _has_a_choice(request):

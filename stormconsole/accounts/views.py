@@ -9,6 +9,7 @@ from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
@@ -39,15 +40,16 @@ class ChangePassword(PasswordChangeView):
     template_name = "console/password.html"
     success_url = reverse_lazy("now")
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.user.is_authenticated and not request.user.has_usable_password():
             raise PermissionDenied
-        response: HttpResponse = super().dispatch(request, *args, **kwargs)
+        response: HttpResponseBase = super().dispatch(request, *args, **kwargs)
         return response
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         response: HttpResponse = super().form_valid(form)
         user = self.request.user
+        assert user.is_authenticated
         audit.record(action=AuditAction.PASSWORD_CHANGED, actor=user.get_username(), target=user)
         messages.success(self.request, "Your password was changed; other browsers are logged out.")
         return response
