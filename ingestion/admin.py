@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -28,7 +29,7 @@ from ingestion.services import (
 from ingestion.silence_admin import SilenceAdmin
 from stormconsole.pressure import over_limit
 from storms.admin import show_token
-from storms.admin_base import ReadOnlyAdmin, href, link
+from storms.admin_base import InConsole, ReadOnlyAdmin, href, link
 from storms.templatetags.console import exact
 
 __all__ = ["DeadLetterAdmin", "DeliveryAdmin", "ReceiverAdmin", "SilenceAdmin"]
@@ -84,7 +85,7 @@ class ReceiverForm(forms.ModelForm):
 
 
 @admin.register(Receiver)
-class ReceiverAdmin(ModelAdmin):
+class ReceiverAdmin(InConsole, ModelAdmin):
     """A new receiver's token, and a rotated one, is shown once, in the answer to the form."""
 
     form = ReceiverForm
@@ -109,6 +110,10 @@ class ReceiverAdmin(ModelAdmin):
     token_fieldset = ("Token", {"fields": (("token_rotated_at", "shown_old_token"), "old_token_hours")})
     actions = ("rotate", "refuse_old_token")
     actions_submit_line = ("save_and_rotate", "save_and_refuse_old_token")
+
+    def console_url(self, row: Receiver) -> str:
+        """Its deliveries, beside its last word."""
+        return f"{reverse('system')}?{urlencode({'receiver': row.name})}#deliveries"
 
     @display(description="Enabled", ordering="enabled", label={"on": "success", "off": "default"})
     def shown_enabled(self, receiver: Receiver) -> str:
@@ -234,7 +239,7 @@ class ReceiverAdmin(ModelAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(InConsole, ReadOnlyAdmin):
     list_display = (
         "received_at",
         "shown_receiver",
@@ -258,6 +263,9 @@ class DeliveryAdmin(ReadOnlyAdmin):
         ("Alerts", {"fields": (("received", "unaccounted"), ("shown_outcomes", "truncated_alerts"), "alerts")}),
     )
     readonly_fields = ("shown_receiver", "unaccounted", "shown_outcomes", "alerts")
+
+    def console_url(self, row: Delivery) -> str:
+        return reverse("delivery", args=[row.pk])
 
     @display(description="Receiver")
     def shown_receiver(self, delivery: Delivery) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
-from django.urls import reverse_lazy
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -327,8 +326,21 @@ UNFOLD = {
     "SITE_HEADER": "stormconsole",
     "SITE_URL": "/",
     "SITE_ICON": lambda request: static("console/favicon.svg"),
-    # The console's own blue (static/console/console.css), from 50 to 950.
+    # The console's own greys and blue (static/console/console.css, dark.css), from 50 to 950.
     "COLORS": {
+        "base": {
+            "50": "#f4f5f7",
+            "100": "#eef0f3",
+            "200": "#d9dde3",
+            "300": "#c3c9d2",
+            "400": "#98a4b3",
+            "500": "#67717f",
+            "600": "#56606d",
+            "700": "#3a4450",
+            "800": "#2a323d",
+            "900": "#171c23",
+            "950": "#0f1318",
+        },
         "primary": {
             "50": "#eff4fe",
             "100": "#dfe8fb",
@@ -341,103 +353,15 @@ UNFOLD = {
             "800": "#203c7c",
             "900": "#1d3264",
             "950": "#141f3d",
-        }
+        },
     },
     "SHOW_HISTORY": True,
     "SCRIPTS": [lambda request: static("console/admin.js")],
-    "STYLES": [lambda request: static("console/admin.css")],
+    "STYLES": [lambda request: static("console/admin.css"), lambda request: static("console/dashboard.css")],
     "THEME": admin_theme,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("console/favicon.svg")}],
-    "SIDEBAR": {
-        "show_search": True,
-        "navigation": [
-            {
-                "title": "Storms",
-                "items": [
-                    {
-                        "title": "Live console",
-                        "icon": "thunderstorm",
-                        "link": reverse_lazy("now"),
-                        "active": lambda request: False,  # every address starts with its "/"
-                    },
-                    {"title": "Storms", "icon": "cyclone", "link": reverse_lazy("admin:storms_storm_changelist")},
-                    {
-                        "title": "Alerts",
-                        "icon": "notifications_active",
-                        "link": reverse_lazy("admin:storms_alert_changelist"),
-                    },
-                    {
-                        "title": "Remediation requests",
-                        "icon": "healing",
-                        "link": reverse_lazy("admin:storms_remediationrequest_changelist"),
-                    },
-                    {
-                        "title": "Policies",
-                        "icon": "tune",
-                        "link": reverse_lazy("admin:storms_stormpolicy_changelist"),
-                    },
-                ],
-            },
-            {
-                "title": "What alerts mean",
-                "items": [
-                    {
-                        "title": "Severities",
-                        "icon": "priority_high",
-                        "link": reverse_lazy("admin:storms_severityrule_changelist"),
-                    },
-                    {
-                        "title": "Environments",
-                        "icon": "dns",
-                        "link": reverse_lazy("admin:storms_environmentrule_changelist"),
-                    },
-                    {
-                        "title": "Priorities",
-                        "icon": "low_priority",
-                        "link": reverse_lazy("admin:storms_priorityrule_changelist"),
-                    },
-                ],
-            },
-            {
-                "title": "Ingestion",
-                "items": [
-                    {
-                        "title": "Receivers",
-                        "icon": "webhook",
-                        "link": reverse_lazy("admin:ingestion_receiver_changelist"),
-                    },
-                    {
-                        "title": "Silences",
-                        "icon": "notifications_off",
-                        "link": reverse_lazy("admin:ingestion_silence_changelist"),
-                    },
-                    {
-                        "title": "Deliveries",
-                        "icon": "receipt_long",
-                        "link": reverse_lazy("admin:ingestion_delivery_changelist"),
-                    },
-                    {
-                        "title": "Dead letters",
-                        "icon": "report",
-                        "link": reverse_lazy("admin:ingestion_deadletter_changelist"),
-                    },
-                ],
-            },
-            {
-                "title": "Access",
-                "items": [
-                    {"title": "Users", "icon": "person", "link": reverse_lazy("admin:auth_user_changelist")},
-                    {"title": "Groups", "icon": "group", "link": reverse_lazy("admin:auth_group_changelist")},
-                    {
-                        "title": "API tokens",
-                        "icon": "key",
-                        "link": reverse_lazy("admin:storms_apitoken_changelist"),
-                    },
-                    {"title": "Audit", "icon": "history", "link": reverse_lazy("admin:storms_auditentry_changelist")},
-                ],
-            },
-        ],
-    },
+    "DASHBOARD_CALLBACK": "ingestion.dashboard.dashboard",
+    "SIDEBAR": {"show_search": True, "navigation": "stormconsole.admin_navigation.navigation"},
 }
 
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", {"DEBUG", "INFO", "WARNING", "ERROR"})

@@ -22,6 +22,7 @@ from storms.action_admin import StormBulkActions
 from storms.admin_base import (
     SEVERITY_COLOURS,
     SYNC_COLOURS,
+    InConsole,
     ReadOnlyAdmin,
     ReadOnlyInline,
     href,
@@ -56,7 +57,7 @@ class EventInline(ReadOnlyInline):
 
 
 @admin.register(Storm)
-class StormAdmin(StormBulkActions, ReadOnlyAdmin):
+class StormAdmin(InConsole, StormBulkActions, ReadOnlyAdmin):
     list_display = (
         "shown_title",
         "shown_state",
@@ -127,6 +128,9 @@ class StormAdmin(StormBulkActions, ReadOnlyAdmin):
         "shown_group",
     )
 
+    def console_url(self, row: Storm) -> str:
+        return reverse("storm", args=[row.pk])
+
     @display(description="Group")
     def shown_title(self, storm: Storm) -> str:
         return storm.group_title
@@ -183,7 +187,7 @@ class StormAdmin(StormBulkActions, ReadOnlyAdmin):
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(InConsole, ReadOnlyAdmin):
     list_display = (
         "shown_name",
         "namespace",
@@ -248,6 +252,9 @@ class AlertAdmin(ReadOnlyAdmin):
         "shown_labels",
         "shown_annotations",
     )
+
+    def console_url(self, row: Alert) -> str:
+        return reverse("alert", args=[row.pk])
 
     @display(description="Alert", ordering="alertname")
     def shown_name(self, alert: Alert) -> str:
@@ -322,7 +329,7 @@ class SupersededFilter(admin.SimpleListFilter):
 
 
 @admin.register(RemediationRequest)
-class RemediationRequestAdmin(ReadOnlyAdmin):
+class RemediationRequestAdmin(InConsole, ReadOnlyAdmin):
     list_display = (
         "short_name",
         "namespace",
@@ -375,6 +382,9 @@ class RemediationRequestAdmin(ReadOnlyAdmin):
         """The list leaves out the manifest, up to half a megabyte a row; `applied_at` says whether there is one."""
         queryset: QuerySet[RemediationRequest] = super().get_queryset(request)
         return queryset.defer("manifest", "superseded_by__manifest").select_related("superseded_by", "storm", "alert")
+
+    def console_url(self, row: RemediationRequest) -> str:
+        return reverse("storm", args=[row.storm_id]) if row.storm_id else reverse("alert", args=[row.alert_id])
 
     @display(description="Name", ordering="name")
     def short_name(self, request: RemediationRequest) -> str:

@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import action
 from unfold.paginator import InfinitePaginator
 
 SEVERITY_COLOURS = {"critical": "danger", "warning": "warning", "info": "info"}
@@ -43,6 +45,20 @@ class ReadOnlyAdmin(SystemWritten, ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     list_fullwidth = True
+
+
+class InConsole:
+    """Mixed into an admin whose rows have a page in the console: a button on the change page leads there."""
+
+    actions_detail = ("view_in_console",)
+    model: type[Model]
+
+    def console_url(self, row: Any) -> str:
+        raise NotImplementedError
+
+    @action(description="View in the console", url_path="in-console", permissions=["view"], icon="open_in_new")
+    def view_in_console(self, request: HttpRequest, object_id: Any) -> HttpResponse:
+        return HttpResponseRedirect(self.console_url(get_object_or_404(self.model._default_manager, pk=object_id)))
 
 
 class ReadOnlyInline(SystemWritten, TabularInline):

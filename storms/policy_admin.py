@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
@@ -17,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -27,6 +29,7 @@ from storms.choices import StormState
 from storms.matchers import MatcherError, parse_labels
 from storms.models import Alert, PolicyVersion, StormPolicy
 from storms.policies import explain
+from storms.policy_evidence import evidence
 from storms.policy_words import describe_changes, describe_version, explanation_document
 from storms.services.policies import (
     PolicyError,
@@ -131,6 +134,8 @@ class StormPolicyAdmin(ModelAdmin):
     readonly_fields = ("version", "created_at", "updated_at")
     actions = ("enable", "disable")
     actions_list = ("explain",)
+    actions_detail = ("in_history",)
+    change_form_outer_after_template = "admin/policy_evidence.html"
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": ("name", "enabled", "owner_note")}),
@@ -229,6 +234,21 @@ class StormPolicyAdmin(ModelAdmin):
         except PolicyError as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:storms_stormpolicy_changelist"))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """With what its past says about its threshold, for who may see storms."""
+        policy = self.get_object(request, unquote(object_id))
+        if policy is not None and request.user.has_perm("storms.view_storm"):
+            extra_context = (extra_context or {}) | {"evidence": evidence(policy, timezone.now())}
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        return response
+
+    @action(description="Its storms in History", url_path="in-history", permissions=["view"], icon="calendar_month")
+    def in_history(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        policy = get_object_or_404(StormPolicy, pk=object_id)
+        return HttpResponseRedirect(f"{reverse('history')}?{urlencode({'days': 30, 'policy': policy.name})}#storms")
 
     # --- who gets an alert
 

@@ -212,3 +212,16 @@ def change(now: float | None, before: float | None, *, up_is: str = "") -> Chang
 
 def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
+
+
+def sizes(storms: Iterable[StormFigures]) -> list[tuple[str, int]]:
+    """How many storms reached how many times their threshold; those that are over, without merged ones."""
+    over = [storm for storm in storms if storm.state == "closed" and not storm.is_merged]
+    bounds = ((BARELY, "barely (up to a fifth above)"), (2.0, "up to twice"), (5.0, "up to five times"))
+    found, below = [], 0
+    for times, words in bounds:
+        limits = [max(storm.threshold * times + 1e-9, barely_size(storm.threshold)) for storm in over]
+        reached = sum(storm.alerts <= limit for storm, limit in zip(over, limits, strict=True))
+        found.append((words, reached - below))
+        below = reached
+    return [*found, ("more than five times", len(over) - below)]

@@ -12,8 +12,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from storms import heatmap, hostile
+from storms.choices import AuditAction
 from storms.heatmap import Cell
-from storms.models import Storm
+from storms.models import AuditEntry, Storm
 from storms.rate import Rate, rate_of
 from storms.yaml_text import yaml_text
 
@@ -240,3 +241,10 @@ def rate_bars(counts: Sequence[int]) -> SafeString:
         '<svg viewBox="0 0 {} 20" aria-hidden="true"><line x1="0" x2="{}" y1="19.5" y2="19.5"/>{}</svg>',
         *(len(counts) * 5, len(counts) * 5, bars),
     )
+
+
+@register.filter
+def action_words(entry: AuditEntry) -> str:
+    """`policy edited`; the name itself of an action that there is no more."""
+    action = next((action for action in AuditAction if action == entry.action), None)
+    return action.label.lower() if action else entry.action

@@ -162,7 +162,7 @@ def test_system_follows_by_itself(open_page: OpenPage, console: Console) -> None
     expect(page.locator('[data-total="unaccounted"]')).to_have_text("0")
     expect(page.locator("details[data-keep=versions]")).to_have_attribute("open", "")
     assert page.evaluate("window.notReloaded")
-    for component in ("worker", "sweep", "watch"):
+    for component in ("worker", "sweep"):
         expect(page.locator("li", has_text=component).locator('[data-tone="component-ok"]')).to_be_visible()
 
 
