@@ -117,9 +117,10 @@ CACHES = {
 }
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # It carries hints that may get lost (storms/live.py), so nothing needs to be kept: to publish is one command,
+        # where the layer that keeps messages takes four for each on both ends.
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
-            # Reading blocks for five seconds at a time, as long as the client's own default timeout, which would win.
             # One retry at once, where the client's own default waits up to ten seconds between three of them: a pooled
             # connection that a restarted store dropped must not keep a page from hearing again.
             "hosts": [
@@ -130,7 +131,6 @@ CHANNEL_LAYERS = {
                     "retry": AsyncRetry(NoBackoff(), 1),
                 },
             ],
-            "capacity": 500,
             "prefix": "stormconsole",
         },
     }

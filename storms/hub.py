@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 PING_SECONDS = 10.0
 SNAPSHOT_EVERY_PINGS = 6
 LOOK_SECONDS = 1.0
+ECHO_SECONDS = 1.0
+DEAF_SECONDS = 4.0
 # Between two frames to the same page. With many pages it grows, up to what still looks live.
 SHORTEST_PAUSE = 0.25
 LONGEST_PAUSE = 0.75
@@ -85,6 +87,7 @@ class Hub:
         self.starting: asyncio.Task[None] | None = None
         self.running: asyncio.Task[None] | None = None
         self.snapshot: str | None = None
+        self.heard = 0.0
 
     async def join(self, viewer: Viewer) -> None:
         """Send a snapshot, then all that changes after it. Raises what `RETRYABLE` names, if the hub cannot start."""
@@ -119,13 +122,20 @@ class Hub:
 
     async def _start(self) -> None:
         layer = get_channel_layer()
-        channel = await layer.new_channel()
-        # Listening first, reading second: what changes in between is told twice rather than never.
-        async with asyncio.timeout(live.SEND_TIMEOUT_SECONDS):
-            await layer.group_add(live.STORMS_GROUP, channel)
-        await self._read_all()
+        try:
+            # Listening first, reading second: what changes in between is told twice rather than never.
+            async with asyncio.timeout(live.SEND_TIMEOUT_SECONDS):
+                channel = await layer.new_channel()
+                await layer.group_add(live.STORMS_GROUP, channel)
+                await live.send_echo()
+            await self._read_all()
+        except RETRYABLE:
+            await _reset(layer)
+            raise
+        self.heard = time.monotonic()
         self.running = asyncio.create_task(self._run(layer, channel))
-        if not self.viewers:  # who waited for it has left meanwhile
+        await asyncio.sleep(0)  # a task that is cancelled before it began would clean nothing up
+        if not self.viewers and self.running is not None:  # who waited for it has left meanwhile
             self.running.cancel()
             self.running = None
 
@@ -134,30 +144,42 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(layer, channel))
+                tasks.create_task(self._echo())
                 tasks.create_task(self._pulse())
-                tasks.create_task(self._beat(layer, channel))
+                tasks.create_task(self._beat())
         except* RETRYABLE as group:
             error = group.exceptions[0]
             logger.warning("live updates interrupted: %s", str(error) or type(error).__name__)
-            await self._send_away()
+            await self._send_away(layer)
         except* Exception:
             logger.exception("live updates failed")
-            await self._send_away()
+            await self._send_away(layer)
         finally:
             with suppress(*live.LAYER_ERRORS):
                 await layer.group_discard(live.STORMS_GROUP, channel)
 
-    async def _send_away(self) -> None:
+    async def _send_away(self, layer: Any) -> None:
         """All pages come back, to a hub that starts anew."""
+        await _reset(layer)
         if self.running is asyncio.current_task():
             self.running = None
         await self._tell(self.viewers, CLOSE_TRY_AGAIN)
 
     async def _listen(self, layer: Any, channel: str) -> None:
         while True:
-            message = await _receive(layer, channel)
-            self.changed.add(UUID(message["storm"]))
-            self.woken.set()
+            message = await layer.receive(channel)
+            self.heard = time.monotonic()
+            if message["type"] == live.CHANGED:
+                self.changed.add(UUID(message["storm"]))
+                self.woken.set()
+
+    async def _echo(self) -> None:
+        """The layer connects again by itself and tells nobody what it missed meanwhile: so listen to oneself."""
+        while True:
+            await asyncio.sleep(ECHO_SECONDS)
+            if time.monotonic() - self.heard > DEAF_SECONDS:
+                raise TimeoutError("the channel layer is silent")
+            await live.send_echo()
 
     async def _pulse(self) -> None:
         """Frames of what changed, with a pause between them; a look at what nobody tells of every second."""
@@ -212,13 +234,12 @@ class Hub:
             self.snapshot = None
         return changed
 
-    async def _beat(self, layer: Any, channel: str) -> None:
-        """Ping, and heal: join again (a restarted store forgot the group), ask who may still watch, read all anew."""
+    async def _beat(self) -> None:
+        """Ping, and heal: ask who may still watch, read all anew."""
         pings = 0
         while True:
             await asyncio.sleep(PING_SECONDS)
             pings += 1
-            await layer.group_add(live.STORMS_GROUP, channel)
             await self._close_refused()
             if pings % SNAPSHOT_EVERY_PINGS:
                 self.totals = await database_sync_to_async(totals.totals)()
@@ -271,15 +292,10 @@ def current() -> Hub:
     return _hubs.setdefault(asyncio.get_running_loop(), Hub())
 
 
-async def _receive(layer: Any, channel: str) -> dict[str, Any]:
-    """The layer may lose a cancellation while it connects (channels_redis 4.3), and then waits for ever: ask again."""
-    receiving = asyncio.ensure_future(layer.receive(channel))
-    try:
-        return dict(await asyncio.shield(receiving))
-    finally:
-        while not receiving.done():
-            receiving.cancel()
-            await asyncio.wait({receiving}, timeout=0.1)
+async def _reset(layer: Any) -> None:
+    """Let the layer forget its connections and channels: after a failure it would keep what nobody reads any more."""
+    with suppress(*live.LAYER_ERRORS):
+        await layer.flush()
 
 
 def _read_storms(ids: Iterable[UUID | None]) -> list[dict[str, Any]]:

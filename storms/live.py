@@ -2,7 +2,8 @@
 
 One Channels group, `storms`, carries hints:
 
-    {"type": "storm.changed", "storm": "<id>"}
+    {"type": "storm.changed", "storm": "<id>"}      look at it again
+    {"type": "hub.echo"}                            nothing changed; a hub that hears none is deaf
 
 Each web process with an open page listens once (`storms.hub`), reads the rows of what changed once, and tells all its
 pages. A `<storm>` is what `storm_message` returns; it holds text as it was received, and the browser must treat it so.
@@ -18,7 +19,6 @@ from threading import Lock, Thread
 from typing import Any
 from uuid import UUID
 
-from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.db import models
 from django.db.models import Case, F, Q, QuerySet, When
@@ -32,12 +32,13 @@ from storms.rate import recent_counts
 logger = logging.getLogger(__name__)
 
 STORMS_GROUP = "storms"
+CHANGED = "storm.changed"
 SEND_TIMEOUT_SECONDS = 1.0
 MAX_STORMS = 500
 """Most storms in a snapshot; more than anybody reads, and it bounds the message."""
 ENDED_SHOWN = 8
 ALERT_NAMES_SHOWN = 3
-LAYER_ERRORS = (RedisError, OSError, TimeoutError, ChannelFull)
+LAYER_ERRORS = (RedisError, OSError, TimeoutError)
 
 SETTLED = "settled"
 IN_SIGHT = Q(state=StormState.OPEN) | Q(firing_count__gt=0)
@@ -100,8 +101,17 @@ def publish_storm(storm: Storm | UUID) -> None:
 
 
 async def _send(storm_id: UUID) -> None:
+    await _tell_hubs({"type": CHANGED, "storm": str(storm_id)})
+
+
+async def send_echo() -> None:
+    """Something for the hubs to hear. Raises what `LAYER_ERRORS` names."""
+    await _tell_hubs({"type": "hub.echo"})
+
+
+async def _tell_hubs(message: dict[str, str]) -> None:
     async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-        await get_channel_layer().group_send(STORMS_GROUP, {"type": "storm.changed", "storm": str(storm_id)})
+        await get_channel_layer().group_send(STORMS_GROUP, message)
 
 
 _loops: dict[int, asyncio.AbstractEventLoop] = {}

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import redis
 from asgiref.sync import async_to_sync, sync_to_async
-from channels.layers import channel_layers
+from channels.layers import channel_layers, get_channel_layer
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -84,6 +84,11 @@ async def queries() -> Any:
     statements += await sync_to_async(lambda: [query["sql"] for query in captured.captured_queries])()
 
 
+def listeners(valkey: redis.Redis) -> int:
+    """Connections that hear of changed storms."""
+    return int(valkey.pubsub_numsub("stormconsole__group__storms")[0][1])
+
+
 def test_forty_pages_cost_what_one_does(valkey: redis.Redis) -> None:
     storms = [make_storm() for _ in range(5)]
 
@@ -101,7 +106,7 @@ def test_forty_pages_cost_what_one_does(valkey: redis.Redis) -> None:
                         many.callback(here.leave, viewer)
                         await frame(viewer)
                 assert len(cost_of_joining) == 0  # the snapshot is at hand
-                assert await sync_to_async(valkey.zcard)("stormconsole:group:storms") == 1
+                assert await sync_to_async(listeners)(valkey) == 1
                 async with queries() as cost_of_many:
                     for storm in storms:
                         await publish(storm)
@@ -261,7 +266,33 @@ def test_it_ends_with_its_last_page_and_starts_again(valkey: redis.Redis) -> Non
                 here.leave(viewer)
             with pytest.raises(asyncio.CancelledError):
                 await running
-            assert await sync_to_async(valkey.zcard)("stormconsole:group:storms") == 0
+            assert await sync_to_async(listeners)(valkey) == 0
+            again = Viewer(viewers[0].watcher, None)
+            await here.join(again)
+            await frame(again)
+            await publish(storm)
+            await update(again)
+            here.leave(again)
+
+    run(scenario)
+
+
+def test_a_hub_that_hears_nothing_sends_its_pages_away(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is there, and its subscription is not."""
+    monkeypatch.setattr(hub, "ECHO_SECONDS", 0.02)
+    monkeypatch.setattr(hub, "DEAF_SECONDS", 0.2)
+    storm = make_storm()
+
+    async def scenario() -> None:
+        async with pages(2) as (here, viewers):
+            await asyncio.sleep(0.4)
+            assert here.running is not None  # it hears itself
+            layer = get_channel_layer()
+            await layer._shards[0]._pubsub.unsubscribe("stormconsole__group__storms")
+            for viewer in viewers:
+                while (item := await frame(viewer)) != hub.CLOSE_TRY_AGAIN:
+                    assert item["type"] != "storm"
+            assert here.running is None
             again = Viewer(viewers[0].watcher, None)
             await here.join(again)
             await frame(again)

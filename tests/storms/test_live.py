@@ -284,6 +284,7 @@ def test_a_message_tells_what_the_row_says_now(admin: Client) -> None:
     async def scenario() -> None:
         async with watching("/ws/storms/", admin) as socket:
             await socket.connect()
+            await receive(socket, "snapshot")
             await publish(storm)
             assert (await receive_storm(socket))["alert_count"] == 99
 
@@ -296,6 +297,7 @@ def test_what_the_browser_sends_is_ignored(admin: Client) -> None:
     async def scenario() -> None:
         async with watching("/ws/storms/", admin) as socket:
             await socket.connect()
+            await receive(socket, "snapshot")
             await socket.send("not json")
             await socket.send(data=b"\0")
             await publish(storm)
@@ -344,7 +346,7 @@ def test_a_page_hears_again_after_valkey_lost_all_its_data(
 def test_a_dead_channel_layer_is_logged_and_never_raised(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.CHANNEL_LAYERS = {
         "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
             "CONFIG": {"hosts": [f"redis://127.0.0.1:{free_port()}/0"]},
         }
     }
@@ -358,7 +360,7 @@ def test_a_dead_channel_layer_is_logged_and_never_raised(settings: Any, caplog: 
 def test_without_a_channel_layer_the_page_is_told_to_try_again(admin: Client, settings: Any) -> None:
     settings.CHANNEL_LAYERS = {
         "default": {
-            "BACKEND": "channels_redis.core.RedisChannelLayer",
+            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
             "CONFIG": {"hosts": [f"redis://127.0.0.1:{free_port()}/0"]},
         }
     }
