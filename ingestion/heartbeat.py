@@ -19,10 +19,10 @@ from ingestion.models import ReceiverKind
 from ingestion.normalise import incoming_alert
 from storms.incoming import IncomingAlert
 from storms.models import Alert
-from storms.totals import HEARTBEAT
+from storms.totals import HEARTBEAT, SILENT_ALERT
 
 KIND = HEARTBEAT
-ALERTNAME = "StormconsoleReceiverSilent"
+ALERTNAME = SILENT_ALERT
 SENDER = "stormconsole"
 CHECK_SECONDS = 5.0
 # After the console itself was away all senders look silent: they get so long to be heard again.

@@ -28,7 +28,8 @@ SETTLE_SECONDS = 60
 TOTALS_KEY = "storms.totals"
 MINUTES_KEY = "storms.totals.minutes"
 HEARTBEAT = "heartbeat"
-"""The source of the alerts that the dead man's switch raises for a receiver that fell silent."""
+SILENT_ALERT = "StormconsoleReceiverSilent"
+"""Source and name of the alerts that the dead man's switch raises for a receiver that fell silent."""
 
 _MINUTES = """
 select floor(extract(epoch from at) / 60)::bigint as minute, sum(alerts)::bigint, sum(resources)::bigint from (

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from stormconsole.accounts.services import may_enter_admin
 from storms import live
@@ -13,7 +13,7 @@ from storms.actions import OPERATE
 from storms.choices import Severity
 from storms.held import held_groups
 from storms.pages.decorators import console_page
-from storms.totals import HEARTBEAT, totals
+from storms.totals import SILENT_ALERT, totals
 
 
 @console_page("storms.view_storm")
@@ -49,34 +49,24 @@ def _section(state: str, title: str, storms: list[dict[str, Any]]) -> dict[str, 
 
 def _links(user: Any) -> dict[str, str]:
     """Where each total can be looked into, as far as this person may."""
-    links = {"failed_syncs": _admin(user, "remediationrequest", sync_state__in="failed,rejected")}
-    alerts = {
-        "held": {"disposition": "held"},
-        "deferred": {"disposition": "deferred"},
-        "alerts_24h": {"since": "24h"},
-        "silent_receivers": {"source": HEARTBEAT, "status": "firing"},
+    silent = f'alertname="{SILENT_ALERT}"'
+    return {
+        "held": _page(user, "alerts", disposition="held"),
+        "deferred": _page(user, "alerts", disposition="deferred", range="all"),
+        "alerts_24h": _page(user, "alerts", range="24h"),
+        "silent_receivers": _page(user, "alerts", q=silent, status="firing", range="all"),
+        "failed_syncs": _admin(user, "remediationrequest", sync_state__in="failed,rejected"),
+        "resources_24h": _admin(user, "remediationrequest"),
     }
-    for name, query in alerts.items():
-        in_admin = {f"{field}__exact": value for field, value in query.items() if field != "since"}
-        links[name] = _page(user, "alerts", **query) or _admin(user, "alert", **in_admin)
-    links["resources_24h"] = _admin(user, "remediationrequest")
-    return links
 
 
 def _page(user: Any, name: str, **query: str) -> str:
-    return _address(name, query) if user.has_perm("storms.view_alert") else ""
+    return f"{reverse(name)}?{urlencode(query)}" if user.has_perm("storms.view_alert") else ""
 
 
 def _admin(user: Any, model: str, **query: str) -> str:
     may = may_enter_admin(user) and user.has_perm(f"storms.view_{model}")
-    return _address(f"admin:storms_{model}_changelist", query) if may else ""
-
-
-def _address(name: str, query: dict[str, str]) -> str:
-    try:
-        return reverse(name) + (f"?{urlencode(query)}" if query else "")
-    except NoReverseMatch:
-        return ""
+    return f"{reverse(f'admin:storms_{model}_changelist')}?{urlencode(query)}" if may else ""
 
 
 BLANK: dict[str, Any] = {

@@ -74,14 +74,14 @@ def running(kubeconfig: str = "", data_dir: str = "") -> Iterator[Running]:
             )
         try:
             try:
-                wait_until(lambda: _ready(port), 60, "readiness")
+                wait_until(lambda: _ready(port), 180, "readiness")
             except AssertionError:
                 print(log.read_text()[-4000:])
                 raise
             yield Running(port, process.pid, env)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(60)
 
 
 @contextlib.contextmanager

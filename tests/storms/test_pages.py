@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from storms import totals
 from storms.models import Storm, StormPolicy
+from storms.totals import SILENT_ALERT
 from storms.trace import decision_trace
 from tests.factories import (
     make_admin,
@@ -120,12 +121,18 @@ def test_who_may_only_look_sees_no_button(client: Client) -> None:
 
 
 def test_a_total_leads_to_where_it_can_be_looked_into(admin: Client) -> None:
+    make_held_alert(received_at=timezone.now(), resource_name="held-pod")
+    make_alert(labels={"alertname": SILENT_ALERT, "receiver": "eu"}, source="heartbeat", resource_name="silent-eu")
     seen = admin.get("/").content.decode()
     totals = seen[seen.index('id="totals"') : seen.index("</dl>")]
-    links = re.findall(r'href="([^"]+)"', totals)
+    links = {words: html.unescape(link) for link, words in re.findall(r'href="([^"]+)">([^<]+)<', totals)}
     assert len(links) == 6
-    for link in links:
-        assert admin.get(html.unescape(link)).status_code == 200, link
+    pages = {words: admin.get(link) for words, link in links.items()}
+    assert {page.status_code for page in pages.values()} == {200}
+    assert "held-pod" in pages["Held"].content.decode()
+    assert "silent-eu" not in pages["Held"].content.decode()
+    assert "silent-eu" in pages["Receivers silent"].content.decode()
+    assert "held-pod" not in pages["Receivers silent"].content.decode()
 
 
 def test_the_page_shows_every_storm_in_its_section(admin: Client) -> None:
