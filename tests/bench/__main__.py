@@ -166,10 +166,10 @@ def five_hundred_viewers(seconds: float, number: int, rounds: int) -> None:
 
 def every_page(alerts: int, storms: int, rounds: int, data_dir: str) -> None:
     with running(data_dir=data_dir) as started:
-        if not pages.is_filled(
-            started.port, session := started.manage("shell", "--verbosity", "0", "-c", MAKE_SESSION)
-        ):
-            print(started.manage("seed", "--alerts", str(alerts), "--storms", str(storms)).rpartition("\r")[2])
+        session = started.manage("shell", "--verbosity", "0", "-c", MAKE_SESSION)
+        if not pages.is_filled(started.port, session):
+            told = started.manage("seed", "--alerts", str(alerts), "--storms", str(storms))
+            print("\n".join(told.splitlines()[-2:]))
         policies.set_up()
         pages.measure(started.port, session, rounds)
 
