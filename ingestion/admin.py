@@ -29,7 +29,7 @@ from ingestion.services import (
 from ingestion.silence_admin import SilenceAdmin
 from stormconsole.pressure import over_limit
 from storms.admin import show_token
-from storms.admin_base import InConsole, ReadOnlyAdmin, href, link
+from storms.admin_base import InConsole, ReadOnlyAdmin, href, link, one_of
 from storms.templatetags.console import exact
 
 __all__ = ["DeadLetterAdmin", "DeliveryAdmin", "ReceiverAdmin", "SilenceAdmin"]
@@ -238,6 +238,20 @@ class ReceiverAdmin(InConsole, ModelAdmin):
         return show_token(self, request, title=f"Token of receiver “{receiver.name}”", token=token, usage=usage)
 
 
+class StatusFilter(admin.SimpleListFilter):
+    """By the first digit of what was answered."""
+
+    title = "status"
+    parameter_name = "answered"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("2", "Accepted (2xx)"), ("4", "Refused (4xx)"), ("5", "Failed (5xx)")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first = {"2": 200, "4": 400, "5": 500}.get(self.value() or "")
+        return queryset.filter(http_status__range=(first, first + 99)) if first else queryset
+
+
 @admin.register(Delivery)
 class DeliveryAdmin(InConsole, ReadOnlyAdmin):
     list_display = (
@@ -252,9 +266,8 @@ class DeliveryAdmin(InConsole, ReadOnlyAdmin):
         "remote_addr",
         "error",
     )
-    list_filter = ("http_status", "kind", ("receiver", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("received_at", StatusFilter, one_of("kind", ReceiverKind.choices), "receiver")
     search_fields = ("error", "receiver__name")
-    date_hierarchy = "received_at"
     list_select_related = ("receiver",)
     inlines = (DeadLetterInline,)
     fieldsets = (

@@ -46,9 +46,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         "attempts",
         "shown_delivery",
     )
-    list_filter = ("state", "reason", ("receiver", admin.RelatedOnlyFieldListFilter))
+    list_filter = ("received_at", "state", "reason", "receiver")
     search_fields = ("error", "pointer", "raw")
-    date_hierarchy = "received_at"
     list_select_related = ("receiver", "delivery")
     actions: Any = ("replay", "discard_with_a_reason")
     # The paginator does not count, so "select all" would not know what it selects.

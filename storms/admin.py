@@ -28,15 +28,23 @@ from storms.admin_base import (
     href,
     labels_line,
     link,
+    one_of,
     plain_link,
     pretty,
 )
 from storms.api_tokens import create_api_token, revoke_api_token, rotate_api_token
 from storms.audit_admin import AuditedAdmin
-from storms.choices import AuditAction
+from storms.choices import AuditAction, Phase
 from storms.live import storm_state
 from storms.models import Alert, ApiToken, RemediationRequest, Storm, StormEvent
 
+SOURCES = [
+    ("alertmanager", "Alertmanager"),
+    ("kubernetes-event", "Kubernetes events"),
+    ("generic", "Generic JSON"),
+    ("heartbeat", "The console's own"),
+]
+"""Kinds of receivers, which are `ingestion`'s, and what the console raises itself."""
 DISPOSITION_COLOURS = {
     "member": "danger",
     "individual": "warning",
@@ -201,10 +209,9 @@ class AlertAdmin(InConsole, ReadOnlyAdmin):
         "shown_request",
         "page",
     )
-    list_filter = ("status", "severity", "outcome", "disposition", "flapping", "source")
+    list_filter = ("received_at", "status", "severity", "outcome", "disposition", "flapping", one_of("source", SOURCES))
     search_fields = ("alertname", "namespace", "resource_name", "=fingerprint")
     search_help_text = "A part of the alert's name, namespace or resource, or its whole fingerprint"
-    date_hierarchy = "received_at"
     list_select_related = ("storm", "remediation_request")
     fieldsets = (
         (
@@ -342,10 +349,9 @@ class RemediationRequestAdmin(InConsole, ReadOnlyAdmin):
         "created_at",
         "manifest_link",
     )
-    list_filter = ("kind", "sync_state", "phase", SupersededFilter)
+    list_filter = ("created_at", "kind", "sync_state", one_of("phase", Phase.choices), SupersededFilter)
     search_fields = ("name", "namespace", "last_error")
     search_help_text = "A part of the name, the namespace or the error"
-    date_hierarchy = "created_at"
     fieldsets = (
         (
             None,
@@ -429,9 +435,8 @@ class RemediationRequestAdmin(InConsole, ReadOnlyAdmin):
 @admin.register(StormEvent)
 class StormEventAdmin(ReadOnlyAdmin):
     list_display = ("at", "kind", "message", "shown_storm", "actor")
-    list_filter = ("kind",)
+    list_filter = ("at", "kind")
     search_fields = ("message", "actor")
-    date_hierarchy = "at"
     ordering = ("-at", "-id")
     list_select_related = ("storm",)
     fields = ("at", "kind", "message", "shown_storm", "actor", "shown_detail")

@@ -24,6 +24,8 @@ TIMEOUT = "2s"
 ALL = (1 << 128) - 1
 LOOKED_AT = 10_000
 """Alerts that one page looks at, at most: some 50 ms."""
+LOOKED_AT_BY_RE2 = 3_000
+"""The same where RE2 has to decide: all their values are read first."""
 
 
 class TooSlow(Exception):
@@ -125,13 +127,14 @@ def _by_values(matcher: Matcher, looked_at: QuerySet[Alert]) -> Condition:
 
 
 def scan(wanted: Wanted, *, after: Position | None, size: int, order: Order = Order()) -> Found:
-    """At most `size` matches after a position, from looking at `LOOKED_AT` alerts."""
+    """At most `size` matches after a position, from looking at `LOOKED_AT` alerts, or fewer (`LOOKED_AT_BY_RE2`)."""
     rows = order.beyond(wanted.looked_through, after) if after else wanted.looked_through
     stopped = None
     if wanted.conditions or wanted.matchers:
         # The index alone answers this.
         ordered = rows.order_by(*order.names()[:1]).values_list(order.field, flat=True)
-        end = ordered[LOOKED_AT - 1 : LOOKED_AT].first()
+        number = LOOKED_AT if all(condition(matcher) for matcher in wanted.matchers) else LOOKED_AT_BY_RE2
+        end = ordered[number - 1 : number].first()
         if end is not None:
             rows, stopped = order.until(rows, end), order.end_of(end)
     matches = wanted.among(rows).order_by(*order.names()).values_list(order.field, "id")[: size + 1]

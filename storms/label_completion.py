@@ -16,6 +16,8 @@ from storms.models import Alert, LabelBaseline
 LATEST = 1_000
 SHOWN = 20
 FRESH_SECONDS = 10.0
+NAMES_FRESH_SECONDS = 600.0
+"""Where they are only offered: new names are rare, and reading costs some ten milliseconds."""
 MAX_LENGTH = 200
 
 _BEFORE = re.compile(r"[\s,{]*")
@@ -98,6 +100,12 @@ def _written(value: str, spot: Spot) -> str:
     return f'{escaped}"' if spot.quoted else f'"{escaped}"'
 
 
+def frequent_names() -> list[str]:
+    """The most frequent label names, as they were some minutes ago."""
+    _, known = _known(NAMES_FRESH_SECONDS)
+    return _best(Counter({name: values.total() for name, values in known.items()}), "")
+
+
 def label_names(typed: str) -> list[str]:
     """Names that contain what was typed, those that begin with it first, then the most frequent."""
     _, known = _known()
@@ -121,11 +129,11 @@ def _best(counts: Counter[str], typed: str) -> list[str]:
     return sorted(hits, key=lambda text: (not text.lower().startswith(wanted), -counts[text], text))[:SHOWN]
 
 
-def _known() -> tuple[list[dict[str, str]], Counts]:
-    """(the labels of the latest alerts, {label: {value: alerts}}), some seconds old at most."""
+def _known(fresh_seconds: float = FRESH_SECONDS) -> tuple[list[dict[str, str]], Counts]:
+    """(the labels of the latest alerts, {label: {value: alerts}}), so many seconds old at most."""
     global _read
     read_at, latest, counts = _read
-    if not latest or time.monotonic() - read_at > FRESH_SECONDS:
+    if not latest or time.monotonic() - read_at > fresh_seconds:
         latest = list(Alert.objects.order_by("-received_at", "-id").values_list("labels", flat=True)[:LATEST])
         counts = _counted(latest)
         # Two threads may both have read; either is right.

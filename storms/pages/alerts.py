@@ -17,7 +17,7 @@ from storms.alert_columns import Column
 from storms.alert_filter import BETWEEN, DEFAULT_RANGE, ONE, SEVERAL, AlertFilter, only_filters
 from storms.alert_scan import Order, Position, TooSlow, bounded, scan
 from storms.choices import AlertStatus
-from storms.label_completion import label_names
+from storms.label_completion import frequent_names
 from storms.matchers import Matcher, MatcherError, parse_matchers
 from storms.models import Alert, SavedFilter, StormPolicy
 from storms.pages.decorators import console_page
@@ -26,7 +26,6 @@ from storms.services.saved_filters import SHARE
 SIZE = 50
 CHOICES_SHOWN = 200
 """Most receivers and policies in a list."""
-COLUMN_NAMES_SHOWN = 24
 SAVED_SHOWN = 100
 TIME = ("range", "from", "to", "tz")
 WAITING = ("older", "newer", "part", "size")
@@ -204,7 +203,7 @@ def _read(ids: list[UUID]) -> list[Alert]:
 
 def _column_choices(chosen: list[Column]) -> list[tuple[Column, bool]]:
     """(column, whether it is shown): the chosen ones in their order, then the fields, then the most frequent labels."""
-    labels = [Column(name) for name in label_names("")[:COLUMN_NAMES_SHOWN]]
+    labels = [Column(name) for name in frequent_names()]
     known = dict.fromkeys([*chosen, *(Column(key) for key in alert_columns.FIELDS), *labels])
     return [(column, column in chosen) for column in known]
 

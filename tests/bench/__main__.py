@@ -74,7 +74,7 @@ def running(kubeconfig: str = "", data_dir: str = "") -> Iterator[Running]:
             )
         try:
             try:
-                wait_until(lambda: _ready(port), 180, "readiness")
+                wait_until(lambda: _ready(port), 240, "readiness")  # with migrations of what is kept
             except AssertionError:
                 print(log.read_text()[-4000:])
                 raise
@@ -171,7 +171,7 @@ def every_page(alerts: int, storms: int, rounds: int, data_dir: str) -> None:
             told = started.manage("seed", "--alerts", str(alerts), "--storms", str(storms))
             print("\n".join(told.splitlines()[-2:]))
         policies.set_up()
-        pages.measure(started.port, session, rounds)
+        pages.measure(started.port, started.pid, session, rounds)
 
 
 def main() -> None:

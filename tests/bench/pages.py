@@ -1,7 +1,9 @@
 """How long every page takes with many alerts: all pages that there are, found by their addresses, in a running console.
 
 The time is from the request to the last byte of the answer, over one kept connection from the same machine: what the
-server needs, and a millisecond or so. Pages are asked for in turn, so that a slow moment hits all of them alike.
+server needs, and a millisecond or so. Pages are asked for in turn, so that a slow moment hits all of them alike. Beside
+it stands the processor's time, of web processes and PostgreSQL together: it says what a page costs on a machine that
+does something else as well.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx
+import psutil
 
 TARGET_MS = 100
 DOWNLOADS = re.compile(r"\.(csv|md|yaml|json)$")
@@ -39,6 +42,7 @@ class Page:
     name: str
     url: str
     ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
     status: int = 0
     size: int = 0
 
@@ -47,13 +51,34 @@ class Page:
         return not DOWNLOADS.search(self.url.partition("?")[0])
 
 
+class Processor:
+    """The processor's time of the web processes and of PostgreSQL below a supervisor, parallel workers included."""
+
+    def __init__(self, supervisor: int) -> None:
+        self._supervisor = psutil.Process(supervisor)
+
+    def ms(self) -> float:
+        return 1000 * sum(self._seconds(process) for process in self._supervisor.children(recursive=True))
+
+    def _seconds(self, process: psutil.Process) -> float:
+        try:
+            command = " ".join(process.cmdline())
+            used = process.cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        if "uvicorn" not in command and "multiprocessing" not in command and "postgres" not in command:
+            return 0.0
+        return used.user + used.system + (used.children_user + used.children_system if "-D" in command else 0.0)
+
+
 def is_filled(port: int, session: str) -> bool:
     url = f"http://127.0.0.1:{port}/api/v1/alerts/?page_size=1"
     return bool(httpx.get(url, cookies={"sessionid": session}, timeout=60).raise_for_status().json()["results"])
 
 
-def measure(port: int, session: str, rounds: int) -> None:
+def measure(port: int, supervisor: int, session: str, rounds: int) -> None:
     """Print median and 95th percentile of each page, the slowest first."""
+    spent = Processor(supervisor)
     with httpx.Client(
         base_url=f"http://127.0.0.1:{port}", cookies={"sessionid": session}, timeout=120, follow_redirects=False
     ) as client:
@@ -62,18 +87,22 @@ def measure(port: int, session: str, rounds: int) -> None:
             page.ms.clear()
         for _ in range(rounds):
             for page in pages:
+                before = spent.ms()
                 _ask(client, page)
+                page.cpu_ms.append(spent.ms() - before)
     _print([page for page in pages if page.is_page], TARGET_MS)
     print(f"\n{'what is downloaded, or asked for by a script':58}")
     _print([page for page in pages if not page.is_page], None)
 
 
 def _print(pages: list[Page], target: int | None) -> None:
-    print(f"{'':58}{'median ms':>10}{'p95 ms':>9}{'KiB':>7}  {'' if target is None else f'target {target} ms'}")
+    titles = f"{'median ms':>10}{'p95 ms':>9}{'CPU ms':>8}{'KiB':>7}"
+    print(f"{'':58}{titles}  {'' if target is None else f'target {target} ms'}")
     for page in sorted(pages, key=lambda page: -median(page.ms)):
         p95 = quantiles(page.ms, n=20)[-1] if len(page.ms) > 1 else page.ms[0]
+        numbers = f"{median(page.ms):10.0f}{p95:9.0f}{mean(page.cpu_ms):8.0f}{page.size / 1024:7.0f}"
         missed = "" if target is None else "ok" if median(page.ms) < target else "MISSED"
-        print(f"{page.name[:57]:58}{median(page.ms):10.0f}{p95:9.0f}{page.size / 1024:7.0f}  {missed}")
+        print(f"{page.name[:57]:58}{numbers}  {missed}")
 
 
 def _ask(client: httpx.Client, page: Page) -> int:
