@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 import stormconsole
+from ingestion import counting
 from ingestion.models import ReceiverKind
 from stormconsole import alive, pressure
 from stormconsole.commands import HEARTBEATS
@@ -68,6 +69,9 @@ FAMILIES: Mapping[str, Family] = {
     "stormconsole_alerts_total": Family("What alerts were answered.", ("outcome",), True),
     "stormconsole_requests_made_total": Family("RemediationRequests made.", (), True),
     "stormconsole_counted_timestamp_seconds": Family("When the sums above were added up, every half minute."),
+    "stormconsole_unaccounted_alerts": Family("Alerts received without an outcome or a row: 0, or something is wrong."),
+    "stormconsole_dead_letters_not_kept_total": Family("Alerts set aside when too many were.", (), True),
+    "stormconsole_ledger_timestamp_seconds": Family("When these two were added up, by a worker."),
     "stormconsole_alerts_held": Family("Alerts that wait for a storm or their release."),
     "stormconsole_held_overdue_seconds": Family("For how long the oldest held alert is over its release; 0: none is."),
     "stormconsole_alerts_deferred": Family("Alerts that wait for the store."),
@@ -123,6 +127,10 @@ from ingestion_receiver r left join lateral (
     select d.received_at as at from ingestion_delivery d
     where d.receiver_id = r.id and d.http_status < 300 and d.kind = any(%s) order by d.received_at desc limit 1
 ) heard on true where r.enabled
+"""
+_LEDGER = """
+select (totals->>'unaccounted')::bigint, coalesce((totals->>'not_kept')::bigint, 0), extract(epoch from counted_at)
+from ingestion_ledgercount where id = %s
 """
 _LAST_RUN = """
 select extract(epoch from finished_at), findings::json, (select count(*) from jsonb_object_keys(skipped))
@@ -194,7 +202,7 @@ def _read_servers() -> Values:
 
 
 def _rows() -> Values:
-    return _days() | _waiting() | _storms() | _requests() | _letters() | _receivers() | _reconciler()
+    return _days() | _ledger() | _waiting() | _storms() | _requests() | _letters() | _receivers() | _reconciler()
 
 
 def _days() -> Values:
@@ -209,6 +217,17 @@ def _days() -> Values:
         "stormconsole_requests_made_total": {(): resources},
         "stormconsole_counted_timestamp_seconds": {(): counted_at},
     }
+
+
+def _ledger() -> Values:
+    """As it was added up last: a scrape never adds up a million rows."""
+    for unaccounted, not_kept, counted_at in _query(_LEDGER, [counting.ROW]):
+        return {
+            "stormconsole_unaccounted_alerts": {(): unaccounted},
+            "stormconsole_dead_letters_not_kept_total": {(): not_kept},
+            "stormconsole_ledger_timestamp_seconds": {(): counted_at},
+        }
+    return {}
 
 
 def _waiting() -> Values:
