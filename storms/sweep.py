@@ -128,6 +128,8 @@ def _close(swept: Swept, now: datetime) -> None:
 
 def _count_left_behind() -> None:
     for storm_id in left_behind_storms():
+        # First: a sync under way counted before this, and must not be the last word once this has counted.
+        mark_storms_due(storm_ids=[storm_id])
         refresh_storm(storm_id=storm_id)
 
 

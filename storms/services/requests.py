@@ -32,7 +32,8 @@ ACTIVE = """(
 )"""
 _CLAIM = f"""
 update storms_remediationrequest r set last_attempt_at = now(), attempts = attempts + 1,
-    sync_state = case when sync_state = 'collected' then 'pending' else sync_state end
+    sync_state = case when sync_state = 'failed' then 'failed' else 'pending' end,
+    next_attempt_at = coalesce(next_attempt_at, now()), enqueued_at = now()
 where id = %(id)s and sync_state <> 'skipped'
   and (sync_state <> 'collected' and collected_at is null or {ACTIVE})
   and (last_attempt_at is null or last_attempt_at <= now() - %(interval)s * interval '1 second')
@@ -51,7 +52,9 @@ where id = %(id)s and collected_at is not null and sync_state in ('pending', 'fa
 def claim(*, rr_id: UUID) -> RemediationRequest | None:
     """The row if it is this caller's turn to sync it; None if another did within a second, or nothing is to do.
 
-    The conditional update is the lock: of several callers one updates the row, the others see `last_attempt_at`.
+    The conditional update is the lock: of several callers one updates the row, the others see `last_attempt_at`. Until
+    the end of the sync is recorded the row is pending: a worker that dies after it counted the storm, and before the
+    cluster heard of it, leaves a row that is due again after `ENQUEUE_AGAIN`.
     """
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"id": rr_id, "interval": APPLY_INTERVAL.total_seconds()})

@@ -438,6 +438,36 @@ def test_two_syncs_that_overlap_are_followed_by_a_third(console):
     assert (row.sync_state, row.applied_hash) == ("applied", "newest")
 
 
+def test_a_worker_that_dies_after_it_counted_leaves_a_row_that_is_due(console):
+    send(console, 10)
+    storm_id = Storm.objects.get().id
+    applied(claimed_again(storm_id), "ten")
+    send(console, 5)
+
+    claimed_again(storm_id)
+    refresh_storm(storm_id=storm_id)
+
+    assert dirty_storms() == []
+    ago = timezone.now() - requests.ENQUEUE_AGAIN
+    RemediationRequest.objects.update(last_attempt_at=ago, enqueued_at=ago)
+    assert requests.take_due() == [storm_id]
+
+
+def test_what_the_sweep_counts_during_a_slow_sync_reaches_the_cluster(console):
+    send(console, 10)
+    storm_id = Storm.objects.get().id
+    slow = claimed_again(storm_id)
+    refresh_storm(storm_id=storm_id)
+    send(console, 5)
+    Storm.objects.update(refreshed_at=timezone.now() - timedelta(minutes=1))
+
+    sweep_once()
+    applied(slow, "ten of fifteen")
+
+    assert Storm.objects.get().alert_count == 15
+    assert RemediationRequest.objects.get().sync_state == "pending"
+
+
 def test_a_sync_that_fails_late_is_repeated_although_another_was_taken(console, clock):
     send(console, 1)
     [alert_id] = release_due_alerts(now=clock.advance(10))
