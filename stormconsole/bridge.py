@@ -17,7 +17,6 @@ import io
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Any
 
@@ -50,8 +49,8 @@ Response = tuple[int, list[tuple[bytes, bytes]], bytes | Stream]
 NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 """An overloaded process must still say so; one that is restarted for it makes things worse."""
 HEAVY_BYTES = 1024 * 1024
-HEAVY_AT_ONCE = 1
-"""100,000 alerts of a body of 10 MiB are a gigabyte while they are taken in: one such request at a time."""
+"""Larger bodies have one thread for all of them. 100,000 alerts of 10 MiB are a gigabyte while they are taken in, and
+leave the thread's database connection with a send buffer of their size for good: once is enough."""
 RETRY_AFTER = (b"retry-after", b"1")
 _libc = ctypes.CDLL("libc.so.6") if platform.libc_ver()[0] == "glibc" else None
 
@@ -93,7 +92,7 @@ class WSGIBridge:
         self.pending = 0
         self.buffered = 0
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="wsgi")
-        self.heavy = asyncio.Semaphore(HEAVY_AT_ONCE)
+        self.heavy = ThreadPoolExecutor(1, thread_name_prefix="wsgi-heavy")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -164,10 +163,8 @@ class WSGIBridge:
         environ: dict[str, Any] = dict(build_environ(scope, io.BytesIO(body)))  # type: ignore[arg-type]
         self.pending += 1
         try:
-            is_heavy = self._is_heavy(environ, body)
-            async with self.heavy if is_heavy else nullcontext():
-                run = self._run_heavy if is_heavy else self._run
-                return await asyncio.get_running_loop().run_in_executor(self.pool, run, environ)
+            pool, run = (self.heavy, self._run_heavy) if self._is_heavy(environ, body) else (self.pool, self._run)
+            return await asyncio.get_running_loop().run_in_executor(pool, run, environ)
         finally:
             self.pending -= 1
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from django.core.exceptions import FieldDoesNotExist
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from rest_framework.fields import ChoiceField
 
 PROBLEM_SCHEMA = {
     "type": "object",
@@ -37,6 +40,23 @@ class ApiTokenScheme(OpenApiAuthenticationExtension):
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "From `manage.py create_api_token USERNAME`."}
+
+
+class ConsoleSchema(AutoSchema):
+    """A read-only choice may be blank where its column may: DRF forgets that of fields that it does not take in."""
+
+    def _map_serializer_field(self, field: Any, direction: Any, bypass_extensions: bool = False) -> Any:
+        if isinstance(field, ChoiceField) and field.read_only and _is_blank(field):
+            field.allow_blank = True
+        return super()._map_serializer_field(field, direction, bypass_extensions)
+
+
+def _is_blank(field: ChoiceField) -> bool:
+    model = getattr(getattr(field.parent, "Meta", None), "model", None)
+    try:
+        return bool(model is not None and model._meta.get_field(field.source).blank)
+    except FieldDoesNotExist:
+        return False
 
 
 def describe_problems(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
