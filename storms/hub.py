@@ -44,10 +44,12 @@ SNAPSHOT_EVERY_PINGS = 6
 LOOK_SECONDS = 1.0
 ECHO_SECONDS = 1.0
 DEAF_SECONDS = 4.0
-# Between two frames to the same page. With many pages it grows, up to what still looks live.
-SHORTEST_PAUSE = 0.25
-LONGEST_PAUSE = 0.75
-PAUSE_PER_VIEWER = 0.001
+# From one frame to the next of the same page. With many pages it grows, up to what still looks live.
+SHORTEST_PERIOD = 0.25
+LONGEST_PERIOD = 0.75
+PERIOD_PER_VIEWER = 0.0015
+# Between two readings, where one takes longer than its period.
+SHORTEST_PAUSE = 0.1
 # Between so many pages the loop looks at its other connections: a webhook must not wait for five hundred sends.
 BREATH = 20
 QUEUE_FRAMES = 16
@@ -189,13 +191,16 @@ class Hub:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.woken.wait()
             self.woken.clear()
+            began = time.monotonic()
             frame = await self._changes()
             if time.monotonic() - looked >= LOOK_SECONDS * 0.9:
                 looked = time.monotonic()
                 frame |= await self._look()
             if frame:
                 await self._tell(self._overviews(), _encode({"type": "update", "at": _now()} | frame))
-            await asyncio.sleep(min(SHORTEST_PAUSE + PAUSE_PER_VIEWER * len(self.viewers), LONGEST_PAUSE))
+            # From one beginning to the next: what the work took on a busy machine is not added to the pause.
+            period = min(SHORTEST_PERIOD + PERIOD_PER_VIEWER * len(self.viewers), LONGEST_PERIOD)
+            await asyncio.sleep(max(period - (time.monotonic() - began), SHORTEST_PAUSE))
 
     async def _changes(self) -> dict[str, Any]:
         ids, self.changed = self.changed, set()

@@ -74,7 +74,7 @@ class Console:
 
     def __init__(self, pid: int) -> None:
         self.tree = [process for process in psutil.Process(pid).children(recursive=True) if process.is_running()]
-        uvicorn = [process for process in self.tree if "uvicorn" in " ".join(process.cmdline())]
+        uvicorn = [process for process in self.tree if "uvicorn" in _command(process)]
         self.web = uvicorn + [child for process in uvicorn for child in process.children(recursive=True)]
         self.web = list({process.pid: process for process in self.web}.values())
         known = {process.pid for process in self.web}
@@ -87,6 +87,13 @@ class Console:
     def web_rss(self) -> list[int]:
         """MiB of each web process, the biggest first."""
         return sorted((process.memory_info().rss >> 20 for process in self.web), reverse=True)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _cpu(processes: list[psutil.Process]) -> float:
