@@ -99,21 +99,27 @@ select coalesce(sum(deliveries), 0), coalesce(sum(refused), 0), coalesce(sum(rec
         group by 1) each_outcome)
 from storms_daytotals
 """
+# One condition each, as the partial indexes have them: an `in` would read every alert.
 _WAITING = """
-select count(*) filter (where disposition = 'held'),
-    coalesce(extract(epoch from now() - min(release_at) filter (where disposition = 'held')), 0),
-    count(*) filter (where disposition = 'deferred'),
-    coalesce(extract(epoch from now() - min(received_at) filter (where disposition = 'deferred')), 0)
-from storms_alert where disposition in ('held', 'deferred')
+select held.n, held.overdue, deferred.n, deferred.age
+from (select count(*) as n, coalesce(extract(epoch from now() - min(release_at)), 0) as overdue
+        from storms_alert where disposition = 'held') held,
+    (select count(*) as n, coalesce(extract(epoch from now() - min(received_at)), 0) as age
+        from storms_alert where disposition = 'deferred') deferred
 """
 _STORMS = """
 select case when state = 'open' then 'open' else 'settled' end, severity, count(*), sum(firing_count),
     count(*) filter (where state = 'open' and acknowledged_at is null)
 from storms_storm where state = 'open' or firing_count > 0 group by 1, 2
 """
+# Likewise: each part by its own partial index.
 _REQUESTS = """
-select sync_state, count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0)
-from storms_remediationrequest where sync_state in ('pending', 'failed', 'rejected') group by 1
+select sync_state, count(*), coalesce(extract(epoch from now() - min(next_attempt_at)), 0) from (
+    select sync_state, next_attempt_at from storms_remediationrequest where sync_state in ('pending', 'failed')
+    union all
+    select sync_state, next_attempt_at from storms_remediationrequest
+    where sync_state in ('failed', 'rejected') and sync_state = 'rejected'
+) unsynced group by 1
 """
 _LETTERS = """
 select coalesce(r.name, ''), l.reason, count(*)

@@ -66,7 +66,7 @@ class ReadOnlyAdmin(SystemWritten, ModelAdmin):
     actions: Any = None
     paginator = InfinitePaginator
     show_full_result_count = False
-    list_per_page = 50
+    list_per_page = 25
     list_fullwidth = True
 
 
