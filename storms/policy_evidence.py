@@ -18,7 +18,10 @@ MOST_STORMS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Of the last `days`, or of the newest storms where those were too many (`is_cut`). sizes: (words, storms); near: the closest first, without days on which the group had one."""
+    """Of the last `days`, or of their newest storms where those are too many (`is_cut`).
+
+    sizes: (words, storms); near: the closest first, without days on which the group had a storm.
+    """
 
     days: int
     figures: Summary
