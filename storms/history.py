@@ -47,8 +47,8 @@ from storms_storm where opened_at >= %s and opened_at < %s and close_reason <> '
 """
 _NAMES = """
 with named as (
-    select n->>'name' as name, (n->>'count')::int as alerts, s.opened_at >= %(start)s as is_now
-    from storms_storm s, jsonb_array_elements(s.alert_names) n
+    select n.name, n.count as alerts, s.opened_at >= %(start)s as is_now
+    from storms_storm s, jsonb_to_recordset(s.alert_names) n(name text, count int)
     where s.opened_at >= %(before)s and s.opened_at < %(end)s and s.close_reason <> 'merged'
         and (s.opened_at >= %(start)s or s.opened_at < %(before_end)s)
 )

@@ -11,6 +11,8 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
 
 MERGED = "merged"
 BARELY = 1.2
@@ -20,9 +22,8 @@ NEAR = 0.8
 TOP = 10
 
 
-@dataclass(frozen=True, slots=True)
-class StormFigures:
-    """A storm as the statistics need it.
+class StormFigures(NamedTuple):
+    """A storm as the statistics need it; a tuple, since thousands are made for a page.
 
     resources: made for its alerts, its own among them. seconds_to_quiet: from its opening to its close, None while it
     is open. seconds_to_acknowledge: None if nobody did.
@@ -119,6 +120,7 @@ class Change:
     verdict: str
 
 
+@cache
 def barely_size(threshold: int) -> int:
     """The largest storm that barely is one: a fifth above the threshold, one alert at least."""
     return max(math.floor(threshold * BARELY + 1e-9), threshold + 1)
@@ -131,7 +133,7 @@ def is_near(peak: int, threshold: int) -> bool:
 
 def summarise(storms: Iterable[StormFigures]) -> Summary:
     every = list(storms)
-    counted = [storm for storm in every if not storm.is_merged]
+    counted = [storm for storm in every if storm.close_reason != MERGED]
     sizes = [storm.alerts for storm in counted]
     quiet = _known(storm.seconds_to_quiet for storm in counted)
     acknowledged = _known(storm.seconds_to_acknowledge for storm in counted)

@@ -291,6 +291,34 @@ def test_a_store_set_back_to_an_old_copy_makes_no_second_storm(console, settings
     assert list(Storm.objects.values_list("id", flat=True)) == [storm.id]
 
 
+def test_an_alert_held_by_a_store_that_was_set_back_goes_into_the_open_storm(console, valkey, clock):
+    """Its request looked the rows up before the storm was there, and asked the store after it had forgotten it."""
+    send(console, 10)
+    storm = Storm.objects.get()
+    clock.advance(1)
+    valkey.flushdb()
+    Storm.objects.update(group_key="not there yet")
+    send(console, 2)
+    Storm.objects.update(group_key=storm.group_key)
+    assert Alert.objects.filter(disposition="held").count() == 2
+
+    assert release_due_alerts(now=clock.advance(10)) == []
+
+    refresh_storm(storm_id=storm.id)
+    assert Storm.objects.get().alert_count == 12
+    assert RemediationRequest.objects.count() == 1
+
+
+def test_an_alert_held_after_the_storm_was_quiet_is_released(console, valkey, clock):
+    """The store closed the storm, as it does when somebody asks; the rows say so a moment later."""
+    send(console, 10)
+    clock.advance(301)
+    send(console, 1)
+
+    assert len(release_due_alerts(now=clock.advance(10))) == 1
+    assert Storm.objects.get().alerts.count() == 10
+
+
 def test_a_store_that_remembers_a_storm_the_rows_closed_is_told(console, valkey, clock):
     send(console, 10)
     first = Storm.objects.get()
