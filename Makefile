@@ -11,7 +11,7 @@ JOBS ?= 2
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults hostile audit mutations lint bench drill screenshots manage clean
+.PHONY: help run test fuzz faults hostile audit mutations lint bench drill screenshots manage clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,10 @@ run: $(RUNTIME) ## start the whole console (PORT, STORMCONSOLE_DATA_DIR, KUBECON
 
 test: $(READY) ## run the tests (ARGS="tests/storms -k lua"; JOBS=0: one process; REQUIRE_ALL=1: a skip is a failure)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+fuzz: $(READY) ## what atheris, hypothesis and schemathesis make up, other inputs than in `make test` and more (FUZZ=50: how many times)
+	@$(BIN)/python -m tests.faults.payloads
+	@FUZZ=$(or $(FUZZ),20) $(BIN)/pytest -n $(JOBS) -m hypothesis $(ARGS)
 
 faults: $(READY) ## hurt a console in every way under load, 20 times each, and reconcile (ARGS="--only valkey --runs 3", an hour in full)
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -73,6 +73,10 @@ class ZoneField(forms.CharField):
             return ZoneInfo("UTC")
 
 
+YEARS = range(1970, 9999)
+"""In which a time may be: then it is one in every zone."""
+
+
 class MomentField(forms.CharField):
     """ISO 8601; without an offset it is meant in the form's zone, which `clean` applies."""
 
@@ -82,7 +86,7 @@ class MomentField(forms.CharField):
             moment = parse_datetime(text) if text else None
         except ValueError:
             moment = None
-        if text and moment is None:
+        if text and (moment is None or moment.year not in YEARS):
             raise ValidationError("not a time: write 2026-11-16T10:30")
         return moment
 
@@ -168,11 +172,7 @@ AlertFilter.base_fields |= {"from": MomentField(required=False), "to": MomentFie
 def _in_utc(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
     if moment is None:
         return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-    try:
-        return aware.astimezone(UTC)
-    except OverflowError:  # year 1 or 9999 with an offset
-        return aware.replace(tzinfo=UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def only_filters(params: QueryDict) -> QueryDict:

@@ -1,9 +1,12 @@
 """Filters of the read API. An unknown parameter is refused: a typing error must not answer with everything."""
 
+from datetime import datetime
 from typing import Any
 
 import django_filters
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db.models import Q, QuerySet
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import OrderingFilter
@@ -22,6 +25,7 @@ from storms.choices import (
 )
 from storms.matchers import Matcher, MatcherError, parse_matchers
 from storms.models import Alert, RemediationRequest, Storm, StormPolicy
+from storms.moments import in_utc
 
 COMMON_PARAMETERS = {"cursor", "page_size", "ordering", "format"}
 LABEL_HELP = "`name=value`; repeat it for several, all must match. An empty value also finds a missing label."
@@ -83,12 +87,25 @@ class LabelFilter(django_filters.Filter):
         return next(name for name, candidate in self.parent.filters.items() if candidate is self)
 
 
-def after(field: str) -> django_filters.IsoDateTimeFilter:
-    return django_filters.IsoDateTimeFilter(field_name=field, lookup_expr="gte", help_text="ISO 8601, inclusive.")
+class _MomentField(IsoDateTimeField):
+    def to_python(self, value: Any) -> datetime | None:
+        moment = super().to_python(value)
+        try:
+            return moment and in_utc(moment)
+        except ValueError as error:
+            raise DjangoValidationError(self.error_messages["invalid"], code="invalid") from error
 
 
-def before(field: str) -> django_filters.IsoDateTimeFilter:
-    return django_filters.IsoDateTimeFilter(field_name=field, lookup_expr="lt", help_text="ISO 8601, exclusive.")
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = _MomentField
+
+
+def after(field: str) -> MomentFilter:
+    return MomentFilter(field_name=field, lookup_expr="gte", help_text="ISO 8601, inclusive.")
+
+
+def before(field: str) -> MomentFilter:
+    return MomentFilter(field_name=field, lookup_expr="lt", help_text="ISO 8601, exclusive.")
 
 
 def any_of(field: str, choices: Any) -> django_filters.MultipleChoiceFilter:

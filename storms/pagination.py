@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db.models import Model, Q, QuerySet
+from django.db.models import DateTimeField, Model, Q, QuerySet
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
@@ -19,6 +19,7 @@ from rest_framework.utils.urls import replace_query_param
 
 from storms.alert_scan import Found, Order, Position, TooSlow, Wanted, bounded, scan
 from storms.filters import matchers_of
+from storms.moments import in_utc
 
 
 class TimeCursorPagination(CursorPagination):
@@ -62,9 +63,12 @@ class TimeCursorPagination(CursorPagination):
         return self.previous_link
 
     def _beyond(self, queryset: QuerySet[Any], position: tuple[str, str], *, less: bool) -> QuerySet[Any]:
+        value: Any
         value, key = position
         strictly, or_equal = ("lt", "lte") if less else ("gt", "gte")
         try:
+            if isinstance(queryset.model._meta.get_field(self.field), DateTimeField):
+                value = in_utc(datetime.fromisoformat(value))
             # The first condition is implied; it is what an index on the field can use.
             return queryset.filter(**{f"{self.field}__{or_equal}": value}).filter(
                 Q(**{f"{self.field}__{strictly}": value}) | Q(**{f"pk__{strictly}": key})
@@ -134,7 +138,7 @@ class ScanningPagination(TimeCursorPagination):
 
     def _parsed(self, cursor: tuple[str, str]) -> tuple[datetime, UUID]:
         try:
-            return datetime.fromisoformat(cursor[0]), UUID(cursor[1])
+            return in_utc(datetime.fromisoformat(cursor[0])), UUID(cursor[1])
         except ValueError as error:
             raise ValidationError({"cursor": ["Invalid cursor."]}) from error
 

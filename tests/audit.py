@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 600
 def main() -> int:
     probe = _ask("--no-deps", "--disable-pip", "-r", _one_package())
     if not audited(probe):
-        print("NOT AUDITED: no advisory service answers here; run `make audit` where pypi.org is reached.")
+        print("NOT AUDITED: no advisory service answers here; run `make audit` where one is reached.")
         return int(os.environ.get("REQUIRE_AUDIT") == "1")
     return report(_ask("--local"))
 

@@ -13,6 +13,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.cache import caches
 
+import tests.harness.examples  # noqa: F401 - loads the profile
 from storms.models import StormPolicy
 from tests.harness.kube import kube
 from tests.harness.stack import Stack

@@ -126,7 +126,7 @@ def _parse_binary(content: Content, terms: Terms) -> Batch:
     def read(raw: msgspec.Raw) -> IncomingAlert:
         try:
             event = msgspec.convert(attributes, _CloudEvent, strict=False)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             raise BadAlert("", f"the event's headers (ce-...): {error}".replace("`", "")) from error
         event.data = raw
         return _from_event(event, content, terms, base="")

@@ -20,6 +20,7 @@ from storms.choices import AlertStatus
 from storms.label_completion import frequent_names
 from storms.matchers import Matcher, MatcherError, parse_matchers
 from storms.models import Alert, SavedFilter, StormPolicy
+from storms.moments import in_utc
 from storms.pages.decorators import console_page
 from storms.services.saved_filters import SHARE
 
@@ -216,8 +217,7 @@ def _position(text: str) -> Position | None:
     """What `Explorer._at` wrote; None for anything else: the list begins at its start."""
     moment, _, key = text.partition("~")
     try:
-        at = datetime.fromisoformat(moment)
-        return Position(at, UUID(key)) if at.tzinfo else None
+        return Position(in_utc(datetime.fromisoformat(moment)), UUID(key))
     except ValueError:
         return None
 

@@ -1,5 +1,7 @@
 """`make faults`: every fault many times, a table at the end, exit 1 unless nothing was lost and nothing made twice.
 
+After a run of every fault the payload path is fuzzed too (`tests.faults.payloads`).
+
     python -m tests.faults [--only TEXT] [--runs 20] [--seed N] [--results DIR] [--list]
 
 What a fault's runs gave is kept in `--results` as soon as it is done; the same command again goes on from there.
@@ -22,6 +24,7 @@ from random import Random
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
 
+from tests.faults import payloads
 from tests.faults.catalogue import FAULTS, OUTAGE, Fault
 from tests.faults.rig import Rig
 from tests.faults.runner import Run, run_once
@@ -30,6 +33,7 @@ from tests.faults.table import render
 from tests.harness.kube import Kube, running_kube
 
 OUTAGE_RUNS = 3
+FUZZ_SECONDS = 60
 
 
 def main() -> int:
@@ -57,7 +61,8 @@ def main() -> int:
             _run_all(kube, list(alike), arguments.runs, seed, results)
     runs = [Run(**one) for fault in faults for one in _kept(results, fault)]
     print(render(runs))
-    return 0 if runs and all(run.ok for run in runs) else 1
+    broken = 0 if arguments.only else payloads.fuzz_all(list(payloads.TARGETS), FUZZ_SECONDS)
+    return 0 if runs and all(run.ok for run in runs) and not broken else 1
 
 
 def _parse() -> argparse.Namespace:

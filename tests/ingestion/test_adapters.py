@@ -20,6 +20,7 @@ from ingestion.adapters import alertmanager, generic, kubernetes_event
 from ingestion.adapters.batch import Batch, Content, PayloadError
 from ingestion.ingest import PARSERS
 from ingestion.normalise import Terms
+from tests.harness.examples import examples
 
 PAYLOADS = Path(__file__).parent.parent / "payloads"
 RECEIVED_AT = datetime(2026, 11, 16, 10, 40, 0, 5, tzinfo=UTC)
@@ -267,7 +268,7 @@ FORMATS = [("alertmanager", JSON), ("kubernetes-event", JSON), *(("generic", nam
 
 @pytest.mark.parametrize(("kind", "media_type"), FORMATS)
 def test_any_json_is_read_or_refused(kind: str, media_type: str) -> None:
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         likely(kind) if kind != "alertmanager" else st.fixed_dictionaries({"alerts": st.lists(likely(kind))}) | anything
     )
@@ -285,7 +286,7 @@ def test_any_json_is_read_or_refused(kind: str, media_type: str) -> None:
 
 
 @pytest.mark.parametrize("parse", [alertmanager.parse, kubernetes_event.parse, generic.parse])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(body=st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(parse: Any, body: bytes) -> None:
     with suppress(PayloadError):

@@ -13,9 +13,11 @@ from ingestion.adapters.batch import Content
 from ingestion.ingest import PARSERS
 from ingestion.ledger import totals
 from ingestion.services import create_receiver
+from tests.harness.examples import examples
 from tests.ingestion import fuzz
 
-SLOW_ENOUGH = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.hypothesis
+SLOW_ENOUGH = settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("kind", sorted(PARSERS))
@@ -58,7 +60,7 @@ def test_the_webhook_answers_whatever_comes_and_its_ledger_adds_up(console: Any,
     _, token = create_receiver(name=f"fuzz-{kind}", kind=kind)
 
     @given(content=fuzz.contents(kind))
-    @settings(SLOW_ENOUGH, max_examples=40)
+    @settings(SLOW_ENOUGH, max_examples=examples(40))
     def run(content: Content) -> None:
         # A header is bytes: the server hands it on as Latin-1, and a line break ends it.
         headers = {

@@ -17,6 +17,7 @@ from stormconsole import pressure
 from storms import detector
 from storms.models import Alert
 from tests.factories import make_admin
+from tests.harness.examples import examples
 from tests.harness.http import alert, payload
 
 MINUTE = 60_000_000
@@ -86,7 +87,7 @@ def test_a_clock_that_is_set_back_shuts_nobody_out(store: redis.Redis) -> None:
     limit=st.integers(1, 5000),
     steps=st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 90_000_000)), min_size=1, max_size=30),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_minute_takes_in_more_than_two_minutes_worth_and_a_batch(
     store: redis.Redis, limit: int, steps: list[tuple[int, int]]
 ) -> None:

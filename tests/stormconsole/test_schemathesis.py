@@ -1,12 +1,11 @@
 """The API against its own schema: whatever the schema allows, or forbids, is answered as the schema says.
 
 Every operation with every method gets some dozens of requests that schemathesis makes up, through Django's WSGI
-application and a real database. `EXAMPLES=500` looks longer.
+application and a real database. `make fuzz` looks longer.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from tests.factories import (
     make_request,
     make_storm,
 )
+from tests.harness.examples import examples
 
 NOT_CHECKED = [
     # The token goes with every request here, so the made-up ones it replaces prove nothing; who may do what without one
@@ -34,7 +34,8 @@ NOT_CHECKED = [
     # A schema cannot say what a matcher, a pattern or the last catch-all policy is.
     positive_data_acceptance,
 ]
-EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
+EXAMPLES = examples(12)
+pytestmark = pytest.mark.hypothesis
 
 
 @pytest.fixture

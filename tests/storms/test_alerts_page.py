@@ -8,6 +8,7 @@ import json
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -144,6 +145,12 @@ def test_absolute_times_are_those_of_the_readers_zone(viewer: Client) -> None:
     shown = get(viewer, range="between", tz="Europe/Berlin", **{"from": "2026-11-16T11:30"}).content.decode()
     assert 'value="2026-11-16T11:30"' in shown
     assert "Europe/Berlin" in shown
+
+
+@pytest.mark.parametrize("start", ["9999-12-31T23:59Z", "0001-01-01T00:00+17:54", "2026-11-16T10:30+17:54"])
+def test_a_time_at_the_edge_of_the_calendar_is_shown_or_refused(viewer: Client, start: str) -> None:
+    asked = {"range": "between", "tz": "Pacific/Kiritimati", "at": f"{start}~{uuid4()}", "from": start}
+    assert get(viewer, **asked).status_code in (200, 400)
 
 
 def test_a_mistake_is_shown_where_it_is_and_what_was_typed_stays(viewer: Client) -> None:

@@ -1,9 +1,12 @@
 """The read API: who may, what comes back, how pages follow each other, what is refused."""
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -353,6 +356,7 @@ def test_deliveries_by_outcome_and_status(api: Api) -> None:
         ("alerts/", {"severity": "urgent"}, "/severity/0"),
         ("alerts/", {"storm": "1"}, "/storm/0"),
         ("alerts/", {"received_after": "yesterday"}, "/received_after/0"),
+        ("storms/", {"opened_before": "9999-12-31T23:59:59-08:00"}, "/opened_before/0"),
         ("alerts/", {"label": "namespace"}, "/label/0"),
         ("alerts/", {"namespace": "a\0b"}, "/namespace/0"),
         ("alerts/", {"ordering": "last_seen_at"}, "/ordering/0"),
@@ -408,6 +412,29 @@ def test_pages_lead_back_too(api: Api) -> None:
     assert back["results"] == first["results"]
     assert back["previous"] is None
     assert api.get(back["next"])["results"] == second["results"]
+
+
+OFFSET = "2026-11-16T10:00:00+17:54"
+"""A time for ISO 8601 and Python; PostgreSQL reads no offset of 16 hours."""
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("storms/", "opened_before"),
+        ("alerts/", "received_after"),
+        ("audit/", "at_before"),
+        ("deliveries/", "received_after"),
+    ],
+)
+def test_a_time_far_from_greenwich_is_a_time(api: Api, path: str, name: str) -> None:
+    api.get(path, **{name: OFFSET})
+
+
+@pytest.mark.parametrize("more", [{}, {"matchers": "a=b"}])
+def test_so_is_one_in_a_cursor(api: Api, more: dict[str, str]) -> None:
+    cursor = urlsafe_b64encode(urlencode({"f": "received_at", "v": OFFSET, "k": str(uuid4())}).encode()).decode()
+    api.get("alerts/", cursor=cursor, **more)
 
 
 def test_a_cursor_of_another_ordering_is_refused(api: Api) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from storms import detector
 from storms.detector import Cold, GroupCall, GroupDecision, KnownStorm, Rule, StoreUnavailable
 from storms.keys import group_keys
+from tests.harness.examples import examples
 from tests.storms.decision_model import ModelGroup
 
 SECOND = 1_000_000
@@ -326,7 +327,7 @@ CLOSE = st.tuples(st.just("close"), st.sampled_from("ab"), st.sampled_from([0, 3
 GAP = st.tuples(st.just("gap"), st.integers(-8 * SECOND, 12 * SECOND), st.none())
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rule=st.sampled_from(RULES), steps=st.lists(st.one_of(ARRIVAL, ARRIVAL, CLOSE, GAP), max_size=40))
 def test_the_script_does_what_the_model_does(valkey: redis.Redis, rule: Rule, steps: list[tuple]):
     valkey.flushdb()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from storms.matcher_sql import condition
 from storms.matchers import Matcher, MatcherError, check_pattern
+from tests.harness.examples import examples
 
 # What tells the two apart: line feeds, case, characters of several bytes, what is special in patterns.
 ALPHABET = "ab.|*+-\\()\n\r Aßé😀^$"
@@ -36,7 +37,7 @@ def matched(matcher: Matcher, candidates: list[dict[str, str]]) -> list[bool]:
 
 
 @pytest.mark.django_db
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(op=st.sampled_from(["=", "!="]), value=values, candidates=st.lists(labels, min_size=1, max_size=8))
 def test_equality_agrees(op: str, value: str, candidates: list[dict[str, str]]) -> None:
     matcher = Matcher("pod", op, value)
@@ -46,7 +47,7 @@ def test_equality_agrees(op: str, value: str, candidates: list[dict[str, str]]) 
 
 
 @pytest.mark.django_db
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(600), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(op=st.sampled_from(["=~", "!~"]), pattern=patterns, candidates=st.lists(labels, min_size=1, max_size=8))
 def test_a_pattern_that_is_translated_agrees_with_re2(op: str, pattern: str, candidates: list[dict[str, str]]) -> None:
     try:

@@ -26,6 +26,7 @@ from storms.remediation import (
     rfc3339,
     storm_fingerprint,
 )
+from tests.harness.examples import examples
 from tests.storms.facts import PUBLIC_URL, affected, alert_facts, alert_manifest, storm_facts, storm_manifest
 
 ALERT = UUID("0b0e7c9e-6f0f-4a7e-9d2b-2a54b1f0c001")
@@ -267,7 +268,7 @@ def hostile_storms(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(st.one_of(hostile_alerts(), hostile_storms()))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_it_is_valid_and_small_whatever_the_alert_says(manifest: dict[str, Any]) -> None:
     assert schema.violations(manifest) == []
     assert size(manifest) < MAX_BYTES

@@ -32,6 +32,7 @@ from storms.services.operators import OperatorError
 from storms.services.policies import save_policy
 from storms.services.refresh import refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
+from tests.harness.examples import examples
 from tests.harness.webhook import Clock, forget_caches
 
 TABLES = "storms_alert, storms_storm, storms_remediationrequest, storms_stormevent, ingestion_delivery"
@@ -208,12 +209,13 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis
 @pytest.mark.django_db(transaction=True)
 def test_the_invariants_hold_whatever_happens_in_whatever_order(valkey):
     Life.receiver, _ = create_receiver(name="life", kind="alertmanager")
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples(25), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
