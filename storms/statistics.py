@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from heapq import nsmallest
 from typing import NamedTuple
 
 MERGED = "merged"
@@ -39,20 +40,6 @@ class StormFigures(NamedTuple):
     alerts: int
     threshold: int
     resources: int
-
-    @property
-    def is_merged(self) -> bool:
-        return self.close_reason == MERGED
-
-    @property
-    def saved(self) -> int:
-        """Every alert would have been a resource: those that were not made."""
-        return self.alerts - self.resources
-
-    @property
-    def is_barely(self) -> bool:
-        """It is over and hardly was one: the threshold may be too low."""
-        return self.state == "closed" and not self.is_merged and self.alerts <= barely_size(self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +124,11 @@ def summarise(storms: Iterable[StormFigures]) -> Summary:
     sizes = [storm.alerts for storm in counted]
     quiet = _known(storm.seconds_to_quiet for storm in counted)
     acknowledged = _known(storm.seconds_to_acknowledge for storm in counted)
+    resources = sum([storm.resources for storm in every])
     return Summary(
         storms=len(counted),
         merged=len(every) - len(counted),
-        still_open=sum(storm.state == "open" for storm in counted),
+        still_open=[storm.state for storm in counted].count("open"),
         alerts=sum(sizes),
         mean_size=statistics.fmean(sizes) if sizes else None,
         median_size=median(sizes),
@@ -150,10 +138,11 @@ def summarise(storms: Iterable[StormFigures]) -> Summary:
         acknowledged=len(acknowledged),
         acknowledge_median=median(acknowledged),
         acknowledge_p90=percentile(acknowledged, 0.9),
-        barely=sum(storm.is_barely for storm in counted),
-        resources=sum(storm.resources for storm in every),
-        saved=sum(storm.saved for storm in every),
-        severities=dict(Counter(storm.severity for storm in counted)),
+        barely=sum(storm.alerts <= barely_size(storm.threshold) for storm in counted if storm.state == "closed"),
+        resources=resources,
+        # Every alert would have been a resource: those that were not made.
+        saved=sum([storm.alerts for storm in every]) - resources,
+        severities=dict(Counter([storm.severity for storm in counted])),
     )
 
 
@@ -168,21 +157,14 @@ def by_policy(storms: Iterable[StormFigures]) -> list[tuple[str, Summary]]:
 
 def top_groups(now: Iterable[StormFigures], before: Iterable[StormFigures], limit: int = TOP) -> list[Ranked]:
     """The groups with the most storms, then the most alerts."""
-    return _top(now, before, lambda storm: storm.group_key, limit)
-
-
-def _top(
-    now: Iterable[StormFigures], before: Iterable[StormFigures], key: Callable[[StormFigures], str], limit: int
-) -> list[Ranked]:
-    storms: Counter[str] = Counter()
-    alerts: Counter[str] = Counter()
-    for storm in now:
-        if not storm.is_merged:
-            storms[key(storm)] += 1
-            alerts[key(storm)] += storm.alerts
-    earlier = Counter(key(storm) for storm in before if not storm.is_merged)
-    names = sorted(storms, key=lambda name: (-storms[name], -alerts[name], name))[:limit]
-    return [Ranked(name, storms[name], alerts[name], earlier[name]) for name in names]
+    counted = [storm for storm in now if storm.close_reason != MERGED]
+    storms = Counter([storm.group_key for storm in counted])
+    alerts: dict[str, int] = defaultdict(int)
+    for storm in counted:
+        alerts[storm.group_key] += storm.alerts
+    earlier = Counter([storm.group_key for storm in before if storm.close_reason != MERGED])
+    top = nsmallest(limit, storms, key=lambda group: (-storms[group], -alerts[group], group))
+    return [Ranked(group, storms[group], alerts[group], earlier[group]) for group in top]
 
 
 def median(values: Sequence[float]) -> float | None:
@@ -218,7 +200,7 @@ def _known(values: Iterable[float | None]) -> list[float]:
 
 def sizes(storms: Iterable[StormFigures]) -> list[tuple[str, int]]:
     """How many storms reached how many times their threshold; those that are over, without merged ones."""
-    over = [storm for storm in storms if storm.state == "closed" and not storm.is_merged]
+    over = [storm for storm in storms if storm.state == "closed" and storm.close_reason != MERGED]
     bounds = ((BARELY, "barely (up to a fifth above)"), (2.0, "up to twice"), (5.0, "up to five times"))
     found, below = [], 0
     for times, words in bounds:

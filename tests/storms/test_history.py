@@ -183,6 +183,16 @@ def test_the_storms_are_filtered(admin: Client) -> None:
         assert "No storm matches." in seen(admin, none)
 
 
+def test_htmx_gets_the_list_alone_and_it_is_the_pages(admin: Client, django_assert_max_num_queries: Any) -> None:
+    make_storm(opened_at=NOW, policy_name="a")
+    make_closed_storm(opened_at=NOW, policy_name="b", severity="warning")
+    query = "/history/?severity=warning"
+    with django_assert_max_num_queries(6):
+        part = admin.get(query, headers={"HX-Request": "true"}).content.decode()
+    assert "<html" not in part
+    assert part.strip() in seen(admin, "?severity=warning")
+
+
 def test_the_storms_are_paged_by_key_and_keep_the_filter(admin: Client) -> None:
     for n in range(70):
         make_closed_storm(

@@ -1,6 +1,7 @@
 """What a period's storms add up to: literal figures, and sums that must agree whatever the storms are."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -79,10 +80,13 @@ def test_nothing_adds_up_to_nothing() -> None:
     ("threshold", "largest"), [(1, 2), (4, 5), (5, 6), (10, 12), (15, 18), (25, 30), (50, 60), (1000, 1200)]
 )
 def test_a_storm_barely_is_one_up_to_a_fifth_above_its_threshold(threshold: int, largest: int) -> None:
-    assert storm(largest, threshold=threshold).is_barely
-    assert not storm(largest + 1, threshold=threshold).is_barely
-    assert not storm(threshold, threshold=threshold, minutes=None).is_barely, "an open one may grow"
-    assert not storm(0, threshold=threshold, reason="merged").is_barely
+    def barely(alerts: int, **options: Any) -> int:
+        return statistics.summarise([storm(alerts, threshold=threshold, **options)]).barely
+
+    assert barely(largest) == 1
+    assert barely(largest + 1) == 0
+    assert barely(threshold, minutes=None) == 0, "an open one may grow"
+    assert barely(0, reason="merged") == 0
 
 
 def test_a_near_miss_came_within_a_fifth_of_the_threshold() -> None:
