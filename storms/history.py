@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -15,30 +14,55 @@ from storms import heatmap, statistics
 from storms.heatmap import DayFigures
 from storms.models import DayTotals, StormPolicy
 from storms.periods import DAY, Period, midnight
-from storms.statistics import Intake, Ranked, StormFigures, Summary
+from storms.statistics import Intake, Ranked, Summary
 
-MOST_STORMS = 50_000
-"""Of more, in the two periods together, only the newest are added up; the page says so."""
 COUNTED = ("storm_opened", "individual", "aggregated", "held", "deferred")
 """Outcomes of new alerts, each of which would have been a resource: no re-sends, resolutions, silenced or bad ones."""
 
+# The figures of `statistics.summarise`, which a test compares: of every storm of two periods, by policy and together.
 # Absorbed requests that were made count as resources of the storm that superseded them; that of a storm that was merged
 # counts on its own row. The number of alerts is what the last refresh counted.
-_STORMS = """
-with chosen as materialized (
-    select id, policy_name, group_key, state, close_reason, severity, opened_at, closed_at, acknowledged_at,
-        alert_count, threshold
-    from storms_storm where opened_at >= %(before)s and opened_at < %(end)s order by opened_at desc limit %(limit)s
-), absorbed as (
-    select r.superseded_by_id as id, count(*) as n
-    from storms_remediationrequest r join chosen c on c.id = r.superseded_by_id
-    where r.kind = 'alert' and r.sync_state <> 'skipped' group by 1
+_SUMMARIES = """
+with absorbed as materialized (
+    select superseded_by_id as id, count(*) as n from storms_remediationrequest
+    where superseded_by_id is not null and kind = 'alert' and sync_state <> 'skipped' group by 1
+), chosen as (
+    select s.policy_name, s.opened_at >= %(start)s as is_now, s.close_reason <> 'merged' as counts, s.state, s.severity,
+        s.alert_count as alerts, 1 + coalesce(absorbed.n, 0) as resources,
+        extract(epoch from s.closed_at - s.opened_at)::float8 as quiet,
+        extract(epoch from s.acknowledged_at - s.opened_at)::float8 as acknowledged,
+        s.state = 'closed' and s.alert_count <=
+            greatest(floor(s.threshold * %(barely)s::float8 + 1e-9), s.threshold + 1) as is_barely
+    from storms_storm s left join absorbed using (id)
+    where s.opened_at >= %(before)s and s.opened_at < %(end)s
+        and (s.opened_at >= %(start)s or s.opened_at < %(before_end)s)
 )
-select case when c.opened_at >= %(start)s then 'now' when c.opened_at < %(before_end)s then 'then' end,
-    c.policy_name, c.group_key, c.state, c.close_reason, c.severity,
-    extract(epoch from c.closed_at - c.opened_at)::float8, extract(epoch from c.acknowledged_at - c.opened_at)::float8,
-    c.alert_count, c.threshold, 1 + coalesce(a.n, 0)
-from chosen c left join absorbed a using (id)
+select is_now, grouping(policy_name) = 1, policy_name,
+    count(*) filter (where counts), count(*) filter (where not counts),
+    count(*) filter (where counts and state = 'open'),
+    coalesce(sum(alerts) filter (where counts), 0)::bigint, (avg(alerts) filter (where counts))::float8,
+    percentile_cont(0.5) within group (order by alerts) filter (where counts),
+    coalesce(max(alerts) filter (where counts), 0),
+    percentile_cont(0.5) within group (order by quiet) filter (where counts),
+    percentile_disc(0.9) within group (order by quiet) filter (where counts), count(acknowledged) filter (where counts),
+    percentile_cont(0.5) within group (order by acknowledged) filter (where counts),
+    percentile_disc(0.9) within group (order by acknowledged) filter (where counts),
+    count(*) filter (where counts and is_barely), sum(resources)::bigint, (sum(alerts) - sum(resources))::bigint,
+    count(*) filter (where counts and severity = 'critical'), count(*) filter (where counts and severity = 'warning'),
+    count(*) filter (where counts and severity = 'info')
+from chosen group by grouping sets ((is_now), (is_now, policy_name))
+"""
+_GROUPS = """
+with ranked as (
+    select group_key, count(*) filter (where opened_at >= %(start)s) as storms,
+        sum(alert_count) filter (where opened_at >= %(start)s) as alerts,
+        count(*) filter (where opened_at < %(before_end)s) as earlier
+    from storms_storm where opened_at >= %(before)s and opened_at < %(end)s and close_reason <> 'merged' group by 1
+    having bool_or(opened_at >= %(start)s) order by 2 desc, 3 desc, 1 limit %(limit)s
+)
+select group_key, (select s.group_labels from storms_storm s where s.group_key = r.group_key limit 1),
+    storms, alerts::bigint, earlier
+from ranked r order by 3 desc, 4 desc, 1
 """
 _DAYS = """
 select (opened_at at time zone 'UTC')::date, count(*), coalesce(sum(alert_count), 0),
@@ -56,7 +80,6 @@ select name, count(*) filter (where is_now), coalesce(sum(alerts) filter (where 
     count(*) filter (where not is_now)
 from named group by 1 having bool_or(is_now) order by 3 desc, 2 desc, 1 limit %(limit)s
 """
-_LABELS = "select distinct on (group_key) group_key, group_labels from storms_storm where group_key = any(%s)"
 _INTAKE = """
 select coalesce(sum((select sum(value::bigint) from jsonb_each_text(outcomes) where key = any(%s))), 0),
     coalesce(sum(resources), 0), coalesce(sum(received), 0), coalesce(sum(deliveries), 0), count(*)
@@ -106,27 +129,23 @@ class Report:
     policies: list[PolicyRow]
     groups: list[Group]
     names: list[Ranked]
-    is_cut: bool
 
 
 def report(period: Period) -> Report:
     """Everything but the calendar and the list of storms."""
     before = period.before()
-    rows = _rows(_STORMS, _bounds(period, before) | {"limit": MOST_STORMS})
-    now = [StormFigures(*figures) for when, *figures in rows if when == "now"]
-    then = [StormFigures(*figures) for when, *figures in rows if when == "then"]
+    now, then = _summaries(period, before)
     return Report(
         period=period,
         before=before,
-        now=statistics.summarise(now),
-        then=statistics.summarise(then),
+        now=now.pop(None, Summary()),
+        then=then.pop(None, Summary()),
         intake_now=_intake(period),
         intake_then=_intake(before),
         intake_counted_at=DayTotals.objects.aggregate(at=Max("counted_at"))["at"],
         policies=_policies(period, now, then),
-        groups=_groups(now, then),
+        groups=_groups(period, before),
         names=_names(period, before),
-        is_cut=len(rows) == MOST_STORMS,
     )
 
 
@@ -141,22 +160,34 @@ def _bounds(period: Period, before: Period) -> dict[str, Any]:
     return {"before": before.start, "before_end": before.end, "start": period.start, "end": period.end}
 
 
-def _policies(period: Period, now: Sequence[StormFigures], then: Sequence[StormFigures]) -> list[PolicyRow]:
-    """Those that had storms or near misses."""
+def _summaries(period: Period, before: Period) -> tuple[dict[str | None, Summary], dict[str | None, Summary]]:
+    """Of the period and of the one before: {policy's name: its figures}, under None those of all together."""
+    now: dict[str | None, Summary] = {}
+    then: dict[str | None, Summary] = {}
+    for is_now, is_whole, policy, *figures, critical, warning, info in _rows(
+        _SUMMARIES, _bounds(period, before) | {"barely": statistics.BARELY}
+    ):
+        severities = {"critical": critical, "warning": warning, "info": info}
+        present = {severity: number for severity, number in severities.items() if number}
+        (now if is_now else then)[None if is_whole else policy] = Summary(*figures, present)
+    return now, then
+
+
+def _policies(period: Period, now: dict[str | None, Summary], then: dict[str | None, Summary]) -> list[PolicyRow]:
+    """Those that had storms or near misses, the most storms first."""
     known = {policy.name: policy for policy in StormPolicy.objects.all()}
     near = dict(_rows(_NEAR, [period.first, period.last]))
-    figures, earlier = statistics.by_policy(now), dict(statistics.by_policy(then))
-    figures += [(name, Summary()) for name in sorted(near.keys() - {name for name, _ in figures})]
+    figures = {name: now.get(name, Summary()) for name in {*now, *near} if name is not None}
+    ordered = sorted(figures.items(), key=lambda item: (-item[1].storms, -item[1].alerts, item[0]))
     return [
-        PolicyRow(name, known.get(name), summary, earlier.get(name, Summary()), near.get(name, 0))
-        for name, summary in figures
+        PolicyRow(name, known.get(name), summary, then.get(name, Summary()), near.get(name, 0))
+        for name, summary in ordered
     ]
 
 
-def _groups(now: Sequence[StormFigures], then: Sequence[StormFigures]) -> list[Group]:
-    top = statistics.top_groups(now, then)
-    labels = {key: _decoded(value) for key, value in _rows(_LABELS, [[ranked.key for ranked in top]])}
-    return [Group(labels.get(ranked.key, {}), ranked) for ranked in top]
+def _groups(period: Period, before: Period) -> list[Group]:
+    rows = _rows(_GROUPS, _bounds(period, before) | {"limit": statistics.TOP})
+    return [Group(_decoded(labels), Ranked(key, *figures)) for key, labels, *figures in rows]
 
 
 def _names(period: Period, before: Period) -> list[Ranked]:

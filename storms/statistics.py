@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from heapq import nsmallest
 from typing import NamedTuple
 
 MERGED = "merged"
@@ -144,27 +143,6 @@ def summarise(storms: Iterable[StormFigures]) -> Summary:
         saved=sum([storm.alerts for storm in every]) - resources,
         severities=dict(Counter([storm.severity for storm in counted])),
     )
-
-
-def by_policy(storms: Iterable[StormFigures]) -> list[tuple[str, Summary]]:
-    """(policy's name, its figures), the most storms first."""
-    groups: dict[str, list[StormFigures]] = defaultdict(list)
-    for storm in storms:
-        groups[storm.policy].append(storm)
-    summaries = [(name, summarise(members)) for name, members in groups.items()]
-    return sorted(summaries, key=lambda item: (-item[1].storms, -item[1].alerts, item[0]))
-
-
-def top_groups(now: Iterable[StormFigures], before: Iterable[StormFigures], limit: int = TOP) -> list[Ranked]:
-    """The groups with the most storms, then the most alerts."""
-    counted = [storm for storm in now if storm.close_reason != MERGED]
-    storms = Counter([storm.group_key for storm in counted])
-    alerts: dict[str, int] = defaultdict(int)
-    for storm in counted:
-        alerts[storm.group_key] += storm.alerts
-    earlier = Counter([storm.group_key for storm in before if storm.close_reason != MERGED])
-    top = nsmallest(limit, storms, key=lambda group: (-storms[group], -alerts[group], group))
-    return [Ranked(group, storms[group], alerts[group], earlier[group]) for group in top]
 
 
 def median(values: Sequence[float]) -> float | None:

@@ -40,7 +40,7 @@ class _Waiting:
     answer: Answer | None = None
 
 
-def decide_deferred(*, limit: int = 500) -> tuple[int, list[UUID]]:
+def decide_deferred(*, limit: int = 2000) -> tuple[int, list[UUID]]:
     """Decide the longest waiting alerts: how many, and the RemediationRequests worth a sync.
 
     (0, []) while the store is away. A crash after the decision is harmless: the store gives the same answers again.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,12 +16,12 @@ from django.test import Client
 
 from ingestion.daily import roll_up
 from ingestion.retention import prune_deliveries
-from storms import heatmap, history
+from storms import heatmap, history, statistics
 from storms.heatmap import DayFigures
 from storms.models import DayTotals, NearMiss, Storm
 from storms.periods import last_days
 from storms.services.near_misses import find_near_misses
-from storms.statistics import Intake
+from storms.statistics import Intake, StormFigures, Summary
 from tests.factories import (
     NOW,
     group_key,
@@ -99,6 +101,88 @@ def test_a_merged_storm_counts_for_its_resource_only(admin: Client) -> None:
     make_closed_storm(opened_at=NOW, alert_count=0, close_reason="merged")
     found = figures(seen(admin))
     assert (found["storms"][0], found["alerts"][0], found["saved"][0]) == ("1", "30", "28")
+
+
+def test_the_database_adds_up_as_the_definitions_do() -> None:
+    """Any storms, in both periods: `history` says of them what `statistics.summarise` says."""
+    chance = Random(7)
+    period = last_days(7, NOW + timedelta(hours=1))
+    made: dict[tuple[bool, str], list[StormFigures]] = {}
+    for _ in range(150):
+        is_now, policy = chance.random() < 0.6, chance.choice("abc")
+        opened = (NOW if is_now else LAST_WEEK) - timedelta(seconds=chance.randrange(6 * 86400))
+        is_open, threshold, alerts = chance.random() < 0.1, chance.randint(1, 40), chance.randint(0, 60)
+        quiet = None if is_open else chance.randrange(10**10) / 1e6
+        taken = chance.randrange(10**9) / 1e6 if chance.random() < 0.5 else None
+        values: dict[str, Any] = {
+            "opened_at": opened,
+            "policy_name": policy,
+            "group_key": group_key({"n": chance.choice("xyz")}),
+            "severity": chance.choice(["critical", "warning", "info"]),
+            "alert_count": alerts,
+            "threshold": threshold,
+            "acknowledged_at": opened + timedelta(seconds=taken) if taken is not None else None,
+        }
+        if is_open:
+            storm = make_storm(**values | {"group_key": group_key({"n": str(chance.random())})})
+        else:
+            reason = chance.choice(["quiet", "resolved", "merged", "operator"])
+            storm = make_closed_storm(**values, closed_at=opened + timedelta(seconds=quiet or 0), close_reason=reason)
+        absorbed = chance.choice([0, 0, 0, 1, 2])
+        if absorbed:
+            own = make_request(storm=storm)
+            for _ in range(absorbed):
+                make_request(superseded_by=own)
+        made.setdefault((is_now, policy), []).append(
+            StormFigures(
+                policy=policy,
+                group_key=storm.group_key,
+                state=storm.state,
+                close_reason=storm.close_reason,
+                severity=storm.severity,
+                seconds_to_quiet=quiet,
+                seconds_to_acknowledge=taken,
+                alerts=alerts,
+                threshold=threshold,
+                resources=1 + absorbed,
+            )
+        )
+    report = history.report(period)
+    assert report.now == near(statistics.summarise([storm for name in "abc" for storm in made[True, name]]))
+    assert report.then == near(statistics.summarise([storm for name in "abc" for storm in made[False, name]]))
+    for row in report.policies:
+        assert row.figures == near(statistics.summarise(made[True, row.name]))
+        assert row.before == near(statistics.summarise(made[False, row.name]))
+    order = [(-row.figures.storms, -row.figures.alerts, row.name) for row in report.policies]
+    assert order == sorted(order)
+    assert len(order) == 3
+
+
+def near(summary: Summary) -> Summary:
+    """Equal but for the last digit of its fractions."""
+    close = {name: pytest.approx(value) for name, value in asdict(summary).items() if isinstance(value, float)}
+    return replace(summary, **close)
+
+
+def test_groups_are_ranked_and_compared_with_the_period_before() -> None:
+    for name, alerts, opened, reason in (
+        ("a", 20, NOW, "quiet"), ("b", 20, NOW, "quiet"), ("b", 30, NOW, "quiet"), ("c", 99, NOW, "quiet"),
+        ("d", 0, NOW, "merged"), ("a", 20, LAST_WEEK, "quiet"), ("a", 20, LAST_WEEK, "quiet"),
+        ("b", 0, LAST_WEEK, "merged"), ("e", 5, LAST_WEEK, "quiet"),
+    ):  # fmt: skip
+        make_closed_storm(
+            group_key=group_key({"n": name}),
+            group_labels={"n": name},
+            alert_count=alerts,
+            opened_at=opened,
+            close_reason=reason,
+        )
+    groups = history.report(last_days(7, NOW + timedelta(hours=1))).groups
+    assert [(g.labels["n"], g.ranked.storms, g.ranked.alerts, g.ranked.storms_before) for g in groups] == [
+        ("b", 2, 50, 0),
+        ("c", 1, 99, 0),
+        ("a", 1, 20, 2),
+    ]
 
 
 def test_absorbed_resources_that_were_made_are_not_saved() -> None:

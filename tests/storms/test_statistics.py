@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storms import heatmap, statistics
 from storms.heatmap import DayFigures
 from storms.periods import Period, PeriodError, last_days, parse_period
-from storms.statistics import Change, Intake, Ranked, StormFigures, Summary
+from storms.statistics import Change, Intake, StormFigures, Summary
 
 NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 
@@ -110,28 +110,6 @@ def test_a_percentile_is_the_nearest_rank(values: list[float], share: float, fou
     assert statistics.percentile(list(values), share) == found
 
 
-def test_policies_come_with_the_most_storms_first() -> None:
-    storms = [storm(policy="calm"), storm(policy="busy"), storm(policy="busy"), storm(50, policy="loud")]
-    assert [(name, figures.storms, figures.alerts) for name, figures in statistics.by_policy(storms)] == [
-        ("busy", 2, 40),
-        ("loud", 1, 50),
-        ("calm", 1, 20),
-    ]
-
-
-def test_groups_are_ranked_and_compared_with_the_period_before() -> None:
-    now = [
-        storm(group="a"),
-        storm(group="b"),
-        storm(30, group="b"),
-        storm(99, group="c"),
-        storm(0, group="d", reason="merged"),
-    ]
-    before = [storm(group="a"), storm(group="a"), storm(group="b", reason="merged")]
-    assert statistics.top_groups(now, before) == [Ranked("b", 2, 50, 0), Ranked("c", 1, 99, 0), Ranked("a", 1, 20, 2)]
-    assert statistics.top_groups(now, before, limit=1) == [Ranked("b", 2, 50, 0)]
-
-
 @pytest.mark.parametrize(
     ("now", "before", "up_is", "found"),
     [
@@ -171,15 +149,13 @@ _storms = st.lists(
 
 
 @given(_storms)
-def test_the_policies_and_the_groups_add_up_to_the_period(storms: list[StormFigures]) -> None:
+def test_what_was_merged_adds_nothing_but_its_resources(storms: list[StormFigures]) -> None:
     whole = statistics.summarise(storms)
-    parts = [figures for _, figures in statistics.by_policy(storms)]
-    for name in ("storms", "merged", "still_open", "alerts", "acknowledged", "barely", "resources", "saved"):
-        assert getattr(whole, name) == sum(getattr(part, name) for part in parts), name
-    assert whole.largest == max((part.largest for part in parts), default=0)
+    counted = statistics.summarise([item for item in storms if item.close_reason != "merged"])
+    assert whole.storms + whole.merged == len(storms)
+    for name in ("storms", "still_open", "alerts", "acknowledged", "barely", "largest", "median_size", "quiet_p90"):
+        assert getattr(whole, name) == getattr(counted, name), name
     assert whole.saved == sum(item.alerts for item in storms) - whole.resources
-    groups = statistics.top_groups(storms, storms, limit=100)
-    assert sum(group.storms for group in groups) == sum(group.storms_before for group in groups) == whole.storms
     if whole.storms:
         assert whole.median_size is not None
         assert whole.median_size <= whole.largest
