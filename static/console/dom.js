@@ -12,10 +12,16 @@ export function setText(target, text) {
 }
 
 // `quietly`: without the highlight of a number that rises.
+// As `intcomma` and toLocaleString("en") write it.
+export function numberIn(element) {
+  return Number(element.textContent.replaceAll(",", ""));
+}
+
 export function setNumber(target, value, quietly) {
-  const before = Number(target.textContent);
-  if (target.textContent === String(value)) return;
-  target.textContent = value;
+  const text = value.toLocaleString("en");
+  if (target.textContent === text) return;
+  const before = numberIn(target);
+  target.textContent = text;
   if (!quietly && value > before) bump(target);
 }
 

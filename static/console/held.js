@@ -31,7 +31,7 @@ function fill(row, group) {
   row.dataset.severity = group.severity;
   setLabels(field("group"), group.group_labels);
   setNumber(field("counted"), group.counted, isNew);
-  setText(field("threshold"), String(group.threshold));
+  setText(field("threshold"), group.threshold.toLocaleString("en"));
   field("share").setAttribute("width", Math.min((100 * group.counted) / group.threshold, 100));
   setText(field("held"), String(group.held));
   setUntil(field("release").firstElementChild, group.release_at);

@@ -48,6 +48,20 @@ function span(seconds) {
   return `${seconds} s`;
 }
 
+// In the reader's zone, as the times that are chosen here; a day's first one names the day.
+function moments(splits, incr) {
+  let day = "";
+  return splits.map((seconds) => {
+    const at = new Date(seconds * 1000);
+    const date = at.toLocaleDateString("en", { day: "numeric", month: "short" });
+    if (incr >= 86400) return date;
+    const time = at.toTimeString().slice(0, incr < 60 ? 8 : 5);
+    const fresh = date !== day;
+    day = date;
+    return fresh ? `${time}\n${date}` : time;
+  });
+}
+
 class Histogram {
   constructor(place, answer, onNarrow) {
     Object.assign(this, { place, answer, onNarrow });
@@ -77,7 +91,7 @@ class Histogram {
       legend: { show: false },
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false, dist: 4 } },
       scales: { x: { range: () => [start, start + step * bars.critical.length] }, y: { range: (_, low, high) => [0, Math.max(high, 1)] } },
-      axes: [{ ...axis, size: 38, space: 70 }, { ...axis, size: 48, space: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] }],
+      axes: [{ ...axis, size: 38, space: 70, values: (_, splits, __, ___, incr) => moments(splits, incr) }, { ...axis, size: 48, space: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5] }],
       series: [{}, bar("info"), bar("warning"), bar("critical")],
       hooks: { setSelect: [(chart) => this.narrow(chart)], setCursor: [(chart) => this.tell(chart)] },
     };

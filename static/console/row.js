@@ -83,7 +83,7 @@ function setNames(paragraph, storm) {
   paragraph.dataset.names = key;
   const names = storm.alert_names.map(({ name, count }) => {
     const span = element("name", `${name} `);
-    span.append(Object.assign(document.createElement("b"), { textContent: count }));
+    span.append(Object.assign(document.createElement("b"), { textContent: count.toLocaleString("en") }));
     return span;
   });
   if (storm.alert_names_more) names.push(element("name more", `+${storm.alert_names_more} more`));

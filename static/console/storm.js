@@ -1,6 +1,7 @@
 /* global htmx */
 // One storm's page: when the storm changes, its parts are fetched again, rendered and escaped by the server.
 
+import { numberIn } from "./dom.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime, refreshTimes } from "./time.js";
 
@@ -72,7 +73,7 @@ function keepTyped(before, after) {
 function markRisen(before, after) {
   for (const number of after.querySelectorAll("[data-number]")) {
     const old = before.querySelector(`[data-number="${number.dataset.number}"]`);
-    if (old && Number(number.textContent) > Number(old.textContent)) number.classList.add("bump");
+    if (old && numberIn(number) > numberIn(old)) number.classList.add("bump");
   }
 }
 
