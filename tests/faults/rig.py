@@ -183,7 +183,13 @@ class Rig(Stack):
     def locked(self, statement: str, parameters: dict[str, Any] | None = None) -> Iterator[None]:
         """Hold what the statement locks until the block ends."""
         with psycopg.connect(self.database_url()) as connection:
-            connection.execute(statement.encode(), parameters)
+            while True:
+                try:
+                    connection.execute(statement.encode(), parameters)
+                    break
+                except psycopg.errors.DeadlockDetected:
+                    # The console took the same rows in another order, and this was chosen to give way.
+                    connection.rollback()
             yield
             connection.rollback()
 
