@@ -26,7 +26,7 @@ from storms.services.label_baseline import baseline_is_due
 from storms.services.operators import move_merged_alerts
 from storms.services.refresh import dirty_storms, left_behind_storms, refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
-from storms.services.requests import mark_storms_due, take_due
+from storms.services.requests import ask_refused_marks_again, mark_storms_due, take_due
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ def sweep_once() -> Swept:
 def housekeep() -> None:
     """What may wait half a minute: alerts that ended without a word, resources that are over, what is usual."""
     now = _now()
+    ask_refused_marks_again()
     expired = expire_alerts(now=now)
     collectable = take_collectable(now)
     enqueue_collection(collectable)

@@ -149,7 +149,9 @@ def check_requests(now: datetime) -> Checked:
     found = [_stuck(row) for row in _brief(stuck.filter(attempts__lt=requests.CHAIN_ATTEMPTS))]
     failing = unsynced.filter(attempts__gte=requests.CHAIN_ATTEMPTS)
     found += [Found(_failing(row)) for row in _brief(failing)]
-    rejected = RemediationRequest.objects.filter(WANTED, sync_state=SyncState.REJECTED)
+    refused = RemediationRequest.objects.filter(sync_state=SyncState.REJECTED)
+    # A refused mark leaves two active resources for one storm.
+    rejected = refused.filter(WANTED | Q(superseded_by__isnull=False))
     found += [Found(_rejected(row)) for row in _brief(rejected)]
     return Checked(unsynced.count(), found + _without_request(now))
 
@@ -191,7 +193,8 @@ def _rejected(row: RemediationRequest) -> Finding:
         "request_rejected",
         str(row),
         f"The cluster refuses it: {row.last_error}"[:400],
-        advice="It is sent again once it changes. Is the custom resource definition this version's? "
+        advice="It is sent again once it changes, or as the mark of an absorbed one from time to time. "
+        "Is the custom resource definition this version's? "
         "manage.py install_crd",
     )
 

@@ -23,6 +23,8 @@ ENQUEUE_AGAIN = timedelta(seconds=10)
 CHAIN_ATTEMPTS = 8
 CHAIN_REST = timedelta(minutes=5)
 LONGEST_BACKOFF_SECONDS = 60.0
+# A refused mark of a superseded request is sent again after this time, then after twice as long, and so on.
+REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 10.0, 3600.0
 
 # What garbage collection leaves alone: the storm is open or one of its members fires, or the alert itself does.
 ACTIVE = """(
@@ -86,6 +88,25 @@ def take_due(*, limit: int = 500) -> list[UUID]:
     if ids:
         RemediationRequest.objects.filter(id__in=ids).update(enqueued_at=Now())
     return ids
+
+
+def ask_refused_marks_again() -> None:
+    """Requests that a storm superseded, but which the cluster refused to mark so: due again, ever later.
+
+    Any other refused manifest waits for a change. Of an absorbed request nothing changes any more, and until the mark
+    is taken the cluster has two active resources for one storm; what it is in was taken once, so that it is refused is
+    about the cluster (a webhook, a definition that is being replaced) rather than about the manifest.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update storms_remediationrequest set sync_state = 'pending', desired_version = desired_version + 1,
+                next_attempt_at = now(), enqueued_at = null
+            where sync_state = 'rejected' and superseded_by_id is not null and last_attempt_at
+                <= now() - least(%(first)s * power(2, least(attempts, 20) - 1), %(longest)s) * interval '1 second'
+            """,
+            {"first": REFUSED_SECONDS, "longest": LONGEST_REFUSED_SECONDS},
+        )
 
 
 def make_due(*, rr_id: UUID) -> bool:

@@ -23,7 +23,7 @@ from storms.services.closing import close_due_storms
 from storms.services.deferred import decide_deferred
 from storms.services.refresh import dirty_storms, left_behind_storms, refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
-from storms.sweep import sweep_once
+from storms.sweep import housekeep, sweep_once
 from tests.harness.http import alert, payload, resolved
 
 
@@ -546,6 +546,40 @@ def test_failures_back_off_and_a_rejection_waits_for_a_change(console):
     assert requests.claim(rr_id=storm_id) is None
     requests.mark_storms_due(storm_ids=[storm_id])
     assert requests.claim(rr_id=storm_id) is not None
+
+
+def test_a_refused_mark_of_an_absorbed_request_is_sent_again_ever_later(console, set_policy):
+    """Nothing of it changes any more, and until it is marked the cluster has two active resources for one storm."""
+    set_policy(hold_seconds=0)
+    send(console, 2)
+    ids = list(RemediationRequest.objects.values_list("id", flat=True))
+    RemediationRequest.objects.update(last_attempt_at=timezone.now(), sync_state="applied", applied_version=1)
+    send(console, 8)
+    absorbed = RemediationRequest.objects.filter(id__in=ids)
+    assert absorbed.filter(superseded_by__isnull=False, sync_state="pending").count() == 2
+    for row in absorbed:
+        requests.record_rejection(rr_id=row.id, version=row.desired_version, error="422")
+
+    def due(attempts: int, seconds: float) -> int:
+        absorbed.update(
+            sync_state="rejected", attempts=attempts, last_attempt_at=timezone.now() - timedelta(seconds=seconds)
+        )
+        housekeep()
+        return absorbed.filter(sync_state="pending", next_attempt_at__lte=timezone.now()).count()
+
+    assert (due(1, 8), due(1, 11)) == (0, 2)
+    assert (due(4, 75), due(4, 85)) == (0, 2)
+    assert (due(4000, 3500), due(4000, 3700)) == (0, 2)
+    assert requests.claim(rr_id=ids[0]) is not None
+
+
+def test_any_other_refused_request_waits_for_a_change(console):
+    send(console, 10)
+    RemediationRequest.objects.update(
+        sync_state="rejected", attempts=1, last_attempt_at=timezone.now() - timedelta(days=1)
+    )
+    housekeep()
+    assert RemediationRequest.objects.get().sync_state == "rejected"
 
 
 @pytest.mark.parametrize(("attempts", "lowest", "highest"), [(1, 1, 1.5), (4, 8, 12), (7, 60, 90)])
