@@ -32,7 +32,9 @@ _INVALID = {
 
 
 class MayHandleLetters(ModelPermissions):
-    perms_map = ModelPermissions.perms_map | {"POST": ["%(app_label)s.change_%(model_name)s"]}
+    perms_map = ModelPermissions.perms_map | {
+        "POST": ["%(app_label)s.change_%(model_name)s", "%(app_label)s.view_%(model_name)s"]
+    }
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from a2wsgi.wsgi import build_environ
 
@@ -46,7 +46,9 @@ class Stream:
 
 Response = tuple[int, list[tuple[bytes, bytes]], bytes | Stream]
 
-NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
+LIVENESS = "/healthz"
+WEBHOOKS = "/api/v1/webhooks/"
+NEVER_SHED = frozenset({LIVENESS, "/readyz", "/metrics"})
 """An overloaded process must still say so; one that is restarted for it makes things worse."""
 HEAVY_BYTES = 1024 * 1024
 """Larger bodies have one thread for all of them. 100,000 alerts of 10 MiB are a gigabyte while they are taken in, and
@@ -64,6 +66,19 @@ def give_memory_back() -> None:
 
 class SenderLeft(Exception):
     """The client closed the connection before its request was complete."""
+
+
+class Reading:
+    """A body that is coming in: its parts so far, and the request that waits for the rest."""
+
+    def __init__(self) -> None:
+        self.held: list[bytes] = []
+        self.task = asyncio.current_task()
+        self.is_dropped = False
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.held))
 
 
 class Shed(Exception):
@@ -93,6 +108,9 @@ class WSGIBridge:
         self.buffered = 0
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="wsgi")
         self.heavy = ThreadPoolExecutor(1, thread_name_prefix="wsgi-heavy")
+        self.liveness = ThreadPoolExecutor(1, thread_name_prefix="wsgi-liveness")
+        self.reading: dict[Reading, None] = {}
+        """Bodies that are not there yet, the oldest first."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -126,51 +144,79 @@ class WSGIBridge:
     async def _answer(self, scope: Any, receive: Any) -> Response:
         """Raises: SenderLeft, Shed, UnicodeDecodeError."""
         self._require_room(scope)
-        held: list[bytes] = []
+        body = Reading()
         try:
-            await self._read(scope, receive, held)
+            await self._read(scope, receive, body)
             # Others came while this one was read.
             self._require_room(scope)
-            held[:] = [b"".join(held)]
-            return await self._in_a_thread(scope, held[0])
+            body.held[:] = [b"".join(body.held)]
+            return await self._in_a_thread(scope, body.held[0] if body.held else b"")
         finally:
-            self.buffered -= sum(map(len, held))
+            self.buffered -= body.size
 
     def _require_room(self, scope: Any) -> None:
         if self.pending >= self.max_pending and scope["path"] not in NEVER_SHED:
             raise Shed(Reason.QUEUE_FULL)
 
-    async def _read(self, scope: Any, receive: Any, held: list[bytes]) -> None:
-        """Append the body's parts to `held`, which is counted in `buffered`. Raises: SenderLeft, Shed."""
+    async def _read(self, scope: Any, receive: Any, body: Reading) -> None:
+        """Append to the body's parts, which are counted in `buffered`. Raises: SenderLeft, Shed."""
         declared = dict(scope["headers"]).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body:
             # Refused by its length alone; not a byte of it is read.
             return
         size, more = 0, True
-        while more and size <= self.max_body:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise SenderLeft
-            part = message.get("body", b"")
-            if self.buffered + len(part) > self.max_buffer:
+        self.reading[body] = None
+        try:
+            while more and size <= self.max_body:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise SenderLeft
+                part = message.get("body", b"")
+                self._make_room(len(part), body)
+                body.held.append(part)
+                size += len(part)
+                self.buffered += len(part)
+                more = message.get("more_body", False)
+        except asyncio.CancelledError:
+            if not body.is_dropped:
+                raise
+            cast("asyncio.Task[None]", body.task).uncancel()
+            raise Shed(Reason.BUFFER_FULL) from None
+        finally:
+            self.reading.pop(body, None)
+
+    def _make_room(self, size: int, body: Reading) -> None:
+        """For a part of a body. A sender that never ends must not keep the others out: the oldest unfinished ones go.
+
+        Raises: Shed, if all that is held is whole already.
+        """
+        while self.buffered + size > self.max_buffer:
+            oldest = next((other for other in self.reading if other is not body and other.held), None)
+            if oldest is None or oldest.task is None:
                 raise Shed(Reason.BUFFER_FULL)
-            held.append(part)
-            size += len(part)
-            self.buffered += len(part)
-            more = message.get("more_body", False)
+            self.buffered -= oldest.size
+            oldest.held.clear()
+            oldest.is_dropped = True
+            del self.reading[oldest]
+            oldest.task.cancel()
 
     async def _in_a_thread(self, scope: Any, body: bytes) -> Response:
         environ: dict[str, Any] = dict(build_environ(scope, io.BytesIO(body)))  # type: ignore[arg-type]
         self.pending += 1
         try:
-            pool, run = (self.heavy, self._run_heavy) if self._is_heavy(environ, body) else (self.pool, self._run)
+            pool, run = self.pool, self._run
+            if scope["path"] == LIVENESS:
+                # A database that answers nobody keeps every thread busy, and is no reason to restart this process.
+                pool = self.liveness
+            elif self._is_heavy(environ, body):
+                pool, run = self.heavy, self._run_heavy
             return await asyncio.get_running_loop().run_in_executor(pool, run, environ)
         finally:
             self.pending -= 1
 
     def _is_heavy(self, environ: dict[str, Any], body: bytes) -> bool:
         """A compressed body may become as large as any."""
-        return len(body) > HEAVY_BYTES or "HTTP_CONTENT_ENCODING" in environ
+        return len(body) > HEAVY_BYTES or bool(body and "HTTP_CONTENT_ENCODING" in environ)
 
     def _refuse(self, scope: Any, status: int, detail: str) -> Response:
         # Who waits for "100 Continue" sends no body now, so what comes next would be taken for one.
@@ -179,8 +225,8 @@ class WSGIBridge:
 
     def _run_heavy(self, environ: dict[str, Any]) -> Response:
         response = self._run(environ)
-        # A stranger's was not even looked at; that must not buy them the time this takes.
-        if response[0] != HTTPStatus.UNAUTHORIZED:
+        # Nobody else's was taken apart, and who has no token must not buy the time that this takes.
+        if environ["PATH_INFO"].startswith(WEBHOOKS) and response[0] != HTTPStatus.UNAUTHORIZED:
             give_memory_back()
         return response
 

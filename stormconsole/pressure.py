@@ -7,6 +7,7 @@ part. Counting costs an addition; the sums are sent at most once a second, and l
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from enum import StrEnum
 
@@ -30,8 +31,30 @@ class Reason(StrEnum):
     HEAD_TOO_LARGE = "head_too_large"
     RECEIVER_LIMIT = "receiver_limit"
     """A receiver sent more alerts in a minute than it may: 503."""
+    LOGIN = "login"
+    """A login that failed and is not in the audit: of somebody who is locked out, or one of too many."""
     STRANGER = "stranger"
     """Refused without a known token, and not in the ledger: there were too many of them."""
+
+
+class PerMinute:
+    """At most so many a minute, in this process."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._lock = threading.Lock()
+        self._minute = self._taken = 0
+
+    def take(self) -> bool:
+        """Whether there was still room in this minute."""
+        minute = int(time.monotonic() // 60)
+        with self._lock:
+            if minute != self._minute:
+                self._minute, self._taken = minute, 0
+            if self._taken >= self.most:
+                return False
+            self._taken += 1
+            return True
 
 
 _counts: Counter[str] = Counter()

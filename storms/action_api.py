@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from stormconsole.problems import Problem
-from storms.actions import OPERATE, REFUSALS, refusal
+from storms.actions import OPERATE, REFUSALS, SEE, refusal
 from storms.detector import StoreUnavailable
 from storms.models import Alert, Storm
 from storms.serializers import AlertSerializer, StormDetailSerializer
@@ -25,10 +25,10 @@ RETRY_AFTER_SECONDS = 2
 
 
 class MayOperate(BasePermission):
-    """*Change storm*, whatever is done to a storm or its alerts."""
+    """*Change storm* and *view storm*, which the answer shows, whatever is done to a storm or its alerts."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return bool(request.user and request.user.is_authenticated and request.user.has_perm(OPERATE))
+        return bool(request.user and request.user.is_authenticated and request.user.has_perms([OPERATE, SEE]))
 
 
 class NothingSerializer(serializers.Serializer[Any]):

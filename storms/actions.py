@@ -18,7 +18,7 @@ from storms.models import Alert, Storm
 from storms.services import operators
 from storms.services.operators import OperatorError
 
-OPERATE = "storms.change_storm"
+OPERATE, SEE = "storms.change_storm", "storms.view_storm"
 """The permission to do anything to a storm: on the pages, in the API and in the admin."""
 REFUSALS = (OperatorError, StoreUnavailable)
 STORE_AWAY = "The store is away, and without it nothing can be closed or merged: try again in a moment."

@@ -37,13 +37,15 @@ def create_api_token(
 
 @transaction.atomic
 def rotate_api_token(*, token: ApiToken, overlap: timedelta = OVERLAP, actor: str = "") -> tuple[ApiToken, str]:
-    """A new row and token of the same name and user; the old one goes on for `overlap` at most."""
+    """A new row and token of the same name, user and end; the old one goes on for `overlap` at most."""
     old = ApiToken.objects.select_for_update().get(pk=token.pk)
-    until = timezone.now() + overlap
-    old.expires_at = min(old.expires_at or until, until)
+    until, end = timezone.now() + overlap, old.expires_at
+    old.expires_at = min(end or until, until)
     old.save(update_fields=["expires_at"])
     made = new_token(TOKEN_PREFIX)
-    row = ApiToken.objects.create(user=old.user, name=old.name, token_hash=hash_token(made), created_at=timezone.now())
+    row = ApiToken.objects.create(
+        user=old.user, name=old.name, token_hash=hash_token(made), created_at=timezone.now(), expires_at=end
+    )
     audit.record(
         action=AuditAction.API_TOKEN_ROTATED, actor=actor, target=row, after={"old_token_until": old.expires_at}
     )

@@ -8,7 +8,9 @@ from celery.exceptions import OperationalError as BrokerError
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from stormconsole import alive
 from stormconsole.celery import app
+from stormconsole.facts import queue_key
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +22,7 @@ RECONCILE = "ingestion.reconcile"
 REPLAY_LETTERS = "ingestion.replay_dead_letters"
 COUNT = "ingestion.count"
 CHUNK = 8
+MOST_MESSAGES = 10_000
 
 
 def enqueue_sync(ids: Sequence[UUID]) -> None:
@@ -55,6 +58,14 @@ def enqueue_label_baseline() -> None:
 def enqueue_reconciliation(run_id: int) -> None:
     """Ask a worker to do this run."""
     _send(RECONCILE, [[run_id]])
+
+
+def queue_is_full() -> bool:
+    """So many messages wait that no worker can be at work: more would only fill the store, and the rows say it all."""
+    try:
+        return alive.store().llen(queue_key()) > MOST_MESSAGES
+    except RedisError:
+        return False
 
 
 def _send(task: str, messages: Sequence[list[object]]) -> None:

@@ -6,18 +6,19 @@ the broker. Several may run; one of them holds PostgreSQL's advisory lock and wo
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from storms import detector
 from storms.clock import to_datetime
 from storms.detector import StoreUnavailable
-from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync
+from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync, queue_is_full
 from storms.services.closing import close_due_storms
 from storms.services.collection import take_collectable
 from storms.services.deferred import decide_deferred
@@ -35,6 +36,8 @@ TICK_SECONDS = 0.25
 HOUSEKEEPING_SECONDS = 30.0
 # What one tick does at most, in batches; the next tick goes on.
 BATCHES = 20
+# After an outage thousands of alerts wait for their decision, and others for their release meanwhile.
+DECIDING_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Swept:
     decided: int = 0
     closed: int = 0
     enqueued: list[UUID] = field(default_factory=list)
+    goes_on: bool = False
+    """More deferred alerts wait: the next tick is due at once."""
 
     @property
     def anything(self) -> bool:
@@ -61,7 +66,10 @@ def try_lock() -> bool:
 
 
 def sweep_once() -> Swept:
-    """One tick. Each part stands alone: what fails in one does not keep the others."""
+    """One tick. Each part stands alone: what fails in one does not keep the others.
+
+    Raises: django.db's OperationalError and InterfaceError, with which the lock goes too.
+    """
     swept = Swept()
     now = _now()
     _part("deferred alerts", lambda: _decide(swept))
@@ -100,15 +108,22 @@ def _part(name: str, work: Callable[[], None]) -> None:
         work()
     except StoreUnavailable as error:
         logger.debug("sweep: %s wait for the store: %s", name, error)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        # One bad row must not keep every held alert from its release.
+        logger.exception("sweep: %s failed, the other parts go on", name)
 
 
 def _decide(swept: Swept) -> None:
-    for _ in range(BATCHES):
+    until = time.monotonic() + DECIDING_SECONDS
+    while time.monotonic() < until:
         decided, requests = decide_deferred()
         swept.decided += decided
         enqueue_sync(requests)
         if not decided:
             return
+    swept.goes_on = True
 
 
 def _adopt(swept: Swept) -> None:
@@ -135,5 +150,6 @@ def _count_left_behind() -> None:
 
 
 def _enqueue(swept: Swept) -> None:
-    swept.enqueued = take_due()
+    if not queue_is_full():
+        swept.enqueued = take_due()
     enqueue_sync(swept.enqueued)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.cache import caches
 
 import tests.harness.examples  # noqa: F401 - loads the profile
+from storms import signals
 from storms.models import StormPolicy
 from tests.harness.kube import kube
 from tests.harness.stack import Stack
@@ -54,6 +55,12 @@ def stack_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Stac
         if request.node.stash.get(failed, False):
             for stack in started:
                 stack.show_logs()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_failed_this_minute() -> None:
+    """What bounds the audit of failed logins is the process's; tests share one."""
+    signals._failures._taken = 0
 
 
 @pytest.fixture(autouse=True)

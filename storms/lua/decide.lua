@@ -39,7 +39,7 @@ local quiet_us, max_us, reopen_us = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local proposed, memory_us = ARGV[8], tonumber(ARGV[9])
 local known, known_opened_us, known_quiet_us, known_max_us = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local known_count, known_wins, hints = ARGV[14], ARGV[15] == '1', tonumber(ARGV[16])
-local STATE_TTL_MS, NOTIFY_US, FORGET_AT_ONCE, STAND_STILL_US = 172800000, 1000000, 100, 300000000
+local STATE_TTL_MS, NOTIFY_US, STAND_STILL_US = 172800000, 1000000, 300000000
 
 local function text(number) return string.format('%.0f', number) end
 
@@ -88,7 +88,9 @@ if s.open then
 end
 
 redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now - window_us))
-local old = redis.call('ZRANGEBYSCORE', remembered, '-inf', text(now - memory_us), 'LIMIT', 0, FORGET_AT_ONCE)
+-- More than come in, or a busy group's memory would grow for ever; no more than Lua unpacks.
+local forget = math.min(math.max(100, 2 * #ARGV), 4000)
+local old = redis.call('ZRANGEBYSCORE', remembered, '-inf', text(now - memory_us), 'LIMIT', 0, forget)
 if #old > 0 then
   redis.call('HDEL', decisions, unpack(old))
   redis.call('ZREM', remembered, unpack(old))

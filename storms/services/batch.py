@@ -93,9 +93,14 @@ def is_open_question(id_: UUID, seen: Seen) -> bool:
     return id_ not in seen.episodes or id_ in seen.silenced
 
 
+def counted_once(fingerprint: str) -> UUID:
+    """The member of the window that all episodes of a flapping alert are."""
+    return UUID(fingerprint[:32])
+
+
 def counted_as(members: list[Episode]) -> dict[UUID, UUID]:
     return {
-        episode.alert.id: UUID(episode.alert.fingerprint[:32])
+        episode.alert.id: counted_once(episode.alert.fingerprint)
         for episode in members
         if episode.flapping and episode.policy.count_flapping_once
     }

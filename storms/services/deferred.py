@@ -10,13 +10,13 @@ from storms.choices import Disposition, Outcome
 from storms.clock import to_datetime
 from storms.detector import Answer, GroupCall, GroupDecision
 from storms.policies import CompiledPolicy
-from storms.services.batch import DISPOSITIONS
+from storms.services.batch import DISPOSITIONS, counted_once
 from storms.services.intake import ask_store, settle
 from storms.services.lookup import Seen, look_up
 from storms.services.opening import Opening, StormConflict, adopt_window, ensure_storm, insert_alert_requests
 
 _WAITING = """
-select id, group_key, group_labels::json, policy_id, namespace, status from storms_alert
+select id, fingerprint, flapping, group_key, group_labels::json, policy_id, namespace, status from storms_alert
 where disposition = 'deferred' order by received_at, id limit %(limit)s
 """
 _DECIDED = """
@@ -32,6 +32,8 @@ where a.id = t.id and a.disposition = 'deferred'
 @dataclass(slots=True)
 class _Waiting:
     id: UUID
+    fingerprint: str
+    flapping: bool
     group_key: str
     group_labels: dict[str, str]
     policy: CompiledPolicy
@@ -40,7 +42,7 @@ class _Waiting:
     answer: Answer | None = None
 
 
-def decide_deferred(*, limit: int = 2000) -> tuple[int, list[UUID]]:
+def decide_deferred(*, limit: int = 1000) -> tuple[int, list[UUID]]:
     """Decide the longest waiting alerts: how many, and the RemediationRequests worth a sync.
 
     (0, []) while the store is away. A crash after the decision is harmless: the store gives the same answers again.
@@ -84,6 +86,11 @@ def _call(key: str, members: list[_Waiting], seen: Seen) -> GroupCall:
         [alert.id for alert in members],
         seen.storms.get(key),
         reopen_us=policy.reopen_us,
+        counted_as={
+            alert.id: counted_once(alert.fingerprint)
+            for alert in members
+            if alert.flapping and alert.policy.count_flapping_once
+        },
     )
 
 
@@ -96,8 +103,8 @@ def _waiting(limit: int) -> list[_Waiting]:
         return []
     policy_set = policies.reload()
     return [
-        _Waiting(id_, key, labels, policy_set.by_id(policy_id), namespace, status == "resolved")
-        for id_, key, labels, policy_id, namespace, status in rows
+        _Waiting(id_, fingerprint, flapping, key, labels, policy_set.by_id(policy_id), namespace, status == "resolved")
+        for id_, fingerprint, flapping, key, labels, policy_id, namespace, status in rows
     ]
 
 

@@ -86,18 +86,27 @@ where id = %(storm)s and state = 'closed'
 """
 # The window is (opened_at - window, opened_at], both by the store's clock, which orders all decisions of a group: it
 # holds exactly the episodes that the script counted. Rows are locked in the order of their ids, as everywhere.
-_ADOPT = """
-with window_alerts as (
-    select a.id from storms_alert a join storms_storm s on s.id = %(storm)s
-    where a.group_key = s.group_key and a.storm_id is null and a.decided_at <= s.opened_at and s.state = 'open'
-      and a.split_from_id is null
-      and a.decided_at > s.opened_at - s.window_seconds * interval '1 second'
+# What belongs to the open storm `s` of its group and is not in it. Of its window: recorded late. Decided after its
+# opening: the store had been set back to before it, and the alert's request had looked the rows up before the storm was
+# there; only what the storm would have taken in then, neither quiet for too long nor too old nor closed meanwhile (a
+# close is first in the store, and in the rows long before `SETTLED_SECONDS`).
+SETTLED_SECONDS = 5
+STRAYED = f"""a.group_key = s.group_key and a.storm_id is null and a.split_from_id is null and s.state = 'open'
+  and a.decided_at > s.opened_at - s.window_seconds * interval '1 second'
+  and (a.decided_at <= s.opened_at
+       or a.decided_at > coalesce(s.reopened_at, s.opened_at)
+          and a.received_at < now() - interval '{SETTLED_SECONDS} seconds'
+          and a.decided_at < s.last_alert_at + s.quiet_seconds * interval '1 second'
+          and a.decided_at < s.opened_at + s.max_duration_seconds * interval '1 second')"""
+_ADOPT = f"""
+with strayed as (
+    select a.id from storms_alert a join storms_storm s on s.id = %(storm)s where {STRAYED}
     order by a.id for update of a
 )
 update storms_alert a set storm_id = %(storm)s, disposition = 'member',
     changed_xid = pg_current_xact_id()::text::bigint
-from window_alerts w where a.id = w.id and a.storm_id is null returning a.id
-"""
+from strayed where a.id = strayed.id and a.storm_id is null returning a.id
+"""  # noqa: S608  (fixed text)
 # A statement of its own: the one above may have waited for a release, whose request only a new snapshot shows.
 _ABSORB = """
 update storms_remediationrequest set superseded_by_id = %(storm)s, desired_version = desired_version + 1,
@@ -195,7 +204,9 @@ def _reopen(storm_id: UUID, reopened_at: datetime) -> None:
 
 
 def adopt_window(*, storm_id: UUID) -> list[UUID]:
-    """Take every alert of the storm's window in; the ids of absorbed RemediationRequests that the cluster must hear of.
+    """Take every alert of the storm's window in, and what strayed.
+
+    Returns the ids of absorbed RemediationRequests that the cluster must hear of.
 
     Repeating it is safe: a request that recorded its held alert late is taken in by the next call.
     """

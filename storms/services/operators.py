@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from storms import detector, live
@@ -131,7 +132,7 @@ def _take_out(alert: Alert) -> None:
         superseded_by=None,
         desired_version=F("desired_version") + 1,
         sync_state=SyncState.PENDING,
-        next_attempt_at=timezone.now(),
+        next_attempt_at=Now(),
         enqueued_at=None,
     )
 
@@ -145,15 +146,16 @@ def merge(*, storm_id: UUID, into: UUID, actor: str) -> None:
     Raises: OperatorError, StoreUnavailable.
     """
     source, target = _mergeable(storm_id, into)
-    verdict = detector.close(
-        group_key=source.group_key,
-        storm_id=source.id,
-        reason=CloseReason.MERGED,
-        idle_us=0,
-        last_us=to_us(source.last_alert_at),
-    )
     with transaction.atomic():
+        # Before the store's: of two merges of the same storms one must find out while nothing is closed yet.
         _lock_open([source.id, target.id])
+        verdict = detector.close(
+            group_key=source.group_key,
+            storm_id=source.id,
+            reason=CloseReason.MERGED,
+            idle_us=0,
+            last_us=to_us(source.last_alert_at),
+        )
         Storm.objects.filter(id=source.id).update(
             state=StormState.CLOSED,
             closed_at=to_datetime(verdict.us),
@@ -168,7 +170,7 @@ def merge(*, storm_id: UUID, into: UUID, actor: str) -> None:
             superseded_by_id=target.id,
             desired_version=F("desired_version") + 1,
             sync_state=SyncState.PENDING,
-            next_attempt_at=timezone.now(),
+            next_attempt_at=Now(),
             enqueued_at=None,
         )
         mark_storms_due(storm_ids=[target.id])

@@ -28,7 +28,7 @@ START = 1_700_000_000_000_000
 def _forget() -> None:
     limits._full_until.clear()
     pressure._counts.clear()
-    strangers._recorded = 0
+    strangers.rows._taken = 0
 
 
 def limited(limit: int | None) -> Receiver:
@@ -214,7 +214,7 @@ def test_counts_are_kept_while_the_store_is_away(valkey, monkeypatch):
 
 
 def test_strangers_cannot_fill_the_ledger(console, monkeypatch):
-    monkeypatch.setattr(strangers, "A_MINUTE", 5)
+    monkeypatch.setattr(strangers.rows, "most", 5)
     for _ in range(12):
         assert console.post(batch(1), token="scr_guessed").status_code == 401
     assert Delivery.objects.filter(http_status=401).count() == 5
@@ -224,6 +224,6 @@ def test_strangers_cannot_fill_the_ledger(console, monkeypatch):
 
 
 def test_a_stranger_costs_one_query_and_no_reload(console, django_assert_num_queries, monkeypatch):
-    monkeypatch.setattr(strangers, "A_MINUTE", 0)
+    monkeypatch.setattr(strangers.rows, "most", 0)
     with django_assert_num_queries(1):
         assert console.post(batch(1), token="scr_guessed").status_code == 401

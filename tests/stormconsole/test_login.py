@@ -11,7 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from stormconsole import pressure
 from stormconsole.accounts.throttle import ADDRESS_FACTOR
+from storms import signals
 from storms.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
@@ -85,6 +87,17 @@ def test_after_too_many_failures_not_even_the_right_password_is_taken(ada: User,
     assert "Too many failed logins." in seen
     assert "15 minutes" in seen
     assert client.get("/").status_code == 302
+
+
+def test_guessing_does_not_fill_the_audit(ada: User, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(LIMIT + 5)
+    failed = AuditEntry.objects.filter(action="login.failed")
+    assert failed.count() == LIMIT, "whoever is locked out leaves no more entries"
+    monkeypatch.setattr(signals._failures, "most", LIMIT + 2)
+    for n in range(6):
+        fail(1, username=f"nobody-{n}")
+    assert failed.count() == LIMIT + 2
+    assert pressure._counts["login"] >= 9
 
 
 def test_after_the_wait_it_is(ada: User, client: Client) -> None:

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from stormconsole.bridge import WSGIBridge
 
 SCOPE = {
@@ -57,6 +59,9 @@ class Reader:
             return {"type": "http.request", "body": b"", "more_body": False}
         await self.left.wait()
         return {"type": "http.disconnect"}
+
+    async def receive_body(self) -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
 
     async def send(self, message: dict[str, Any]) -> None:
         self.sent.append(message)
@@ -151,3 +156,32 @@ def test_the_threads_are_free_between_two_pieces() -> None:
     asyncio.run(run())
     assert gate.is_set()
     assert [download.closed for download in downloads] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "collects"),
+    [
+        ("/healthz", [(b"content-encoding", b"x")], "200 OK", 0),
+        ("/login/", [(b"content-encoding", b"gzip")], "200 OK", 0),
+        ("/api/v1/webhooks/generic", [(b"content-encoding", b"gzip")], "401 Unauthorized", 0),
+        ("/api/v1/webhooks/generic", [(b"content-encoding", b"gzip")], "202 Accepted", 1),
+        ("/api/v1/webhooks/generic", [], "202 Accepted", 0),
+    ],
+)
+def test_a_header_alone_buys_nobody_a_walk_through_all_memory(
+    path: str, headers: list[tuple[bytes, bytes]], status: str, collects: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[int] = []
+    monkeypatch.setattr("stormconsole.bridge.give_memory_back", lambda: collected.append(1))
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response(status, [])
+        return [b""]
+
+    async def run() -> None:
+        client = Reader(None)
+        bridge = WSGIBridge(app, threads=1, max_body=100, queue=10, max_buffer=1000)
+        await bridge(SCOPE | {"path": path, "headers": headers}, client.receive_body, client.send)
+
+    asyncio.run(run())
+    assert len(collected) == collects

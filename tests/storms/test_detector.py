@@ -70,6 +70,14 @@ def test_the_threshold_th_episode_opens_the_storm_and_later_ones_join():
     assert opening.window_from_us == START - RULE.window_us
 
 
+def test_a_busy_group_forgets_as_fast_as_it_learns(valkey: redis.Redis):
+    """Each batch of a thousand is forgotten by the next, however few calls there are."""
+    for number in range(4):
+        decide([uuid4() for _ in range(1000)], now=START + number * 2 * detector.MEMORY_US)
+    [remembered] = [valkey.zcard(key) for key in valkey.keys("*") if valkey.type(key) == "zset" and "remembered" in key]
+    assert remembered <= 2000
+
+
 def test_without_hold_an_alert_below_the_threshold_is_individual():
     rule = Rule(3, RULE.window_us, 0, RULE.quiet_us, RULE.max_us)
     assert outcomes(decide([uuid4(), uuid4(), uuid4()], rule=rule)) == ["individual", "individual", "storm_opened"]

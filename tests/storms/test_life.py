@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,8 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from ingestion.ledger import totals
-from storms import detector
+from stormconsole.facts import queue_key
+from storms import detector, sweep
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
 from storms.services import requests
 from storms.services.closing import close_due_storms
@@ -247,6 +249,23 @@ def test_alerts_are_deferred_while_the_store_is_away_and_decided_in_order(consol
     assert totals()["unaccounted"] == 0
 
 
+def test_a_flapping_alert_counts_once_after_an_outage_too(console, store_away, set_policy):
+    set_policy(count_flapping_once=True)
+    one = alert(namespace="demo", starts_at=timezone.now() - timedelta(minutes=10))
+    for minute in range(12):
+        again = alert(
+            namespace="demo", pod=one["labels"]["pod"], starts_at=timezone.now() - timedelta(minutes=9 - minute / 2)
+        )
+        console.post(payload([again]))
+    assert dispositions() == {"deferred": 12}
+    store_away.back()
+
+    decide_deferred()
+
+    assert max(Alert.objects.values_list("count", flat=True)) == 4
+    assert not Storm.objects.exists()
+
+
 def test_an_alert_that_resolved_while_deferred_makes_nothing(console, store_away, clock):
     [one] = send(console, 1)
     console.post(payload([resolved(one)]))
@@ -291,8 +310,12 @@ def test_a_store_set_back_to_an_old_copy_makes_no_second_storm(console, settings
     assert list(Storm.objects.values_list("id", flat=True)) == [storm.id]
 
 
-def test_an_alert_held_by_a_store_that_was_set_back_goes_into_the_open_storm(console, valkey, clock):
+@pytest.mark.parametrize(("hold_seconds", "stands_as"), [(10, "held"), (0, "individual")])
+def test_an_alert_decided_by_a_store_that_was_set_back_goes_into_the_open_storm(
+    console, valkey, clock, set_policy, hold_seconds, stands_as
+):
     """Its request looked the rows up before the storm was there, and asked the store after it had forgotten it."""
+    set_policy(hold_seconds=hold_seconds)
     send(console, 10)
     storm = Storm.objects.get()
     clock.advance(1)
@@ -300,13 +323,17 @@ def test_an_alert_held_by_a_store_that_was_set_back_goes_into_the_open_storm(con
     Storm.objects.update(group_key="not there yet")
     send(console, 2)
     Storm.objects.update(group_key=storm.group_key)
-    assert Alert.objects.filter(disposition="held").count() == 2
+    astray = Alert.objects.filter(disposition=stands_as, storm=None)
+    assert astray.count() == 2
+    assert adopt_stragglers() == [], "a close that is on its way from the store to the rows comes first"
+    astray.update(received_at=timezone.now() - timedelta(seconds=6))
 
+    assert adopt_stragglers() == [storm.id]
     assert release_due_alerts(now=clock.advance(10)) == []
 
     refresh_storm(storm_id=storm.id)
     assert Storm.objects.get().alert_count == 12
-    assert RemediationRequest.objects.count() == 1
+    assert RemediationRequest.objects.filter(superseded_by=None).count() == 1
 
 
 def test_an_alert_held_after_the_storm_was_quiet_is_released(console, valkey, clock):
@@ -571,6 +598,45 @@ def test_a_refused_mark_of_an_absorbed_request_is_sent_again_ever_later(console,
     assert (due(4, 75), due(4, 85)) == (0, 2)
     assert (due(4000, 3500), due(4000, 3700)) == (0, 2)
     assert requests.claim(rr_id=ids[0]) is not None
+
+
+def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_its_work(console, clock, monkeypatch, caplog):
+    send(console, 3)
+    clock.advance(10)
+
+    def fail() -> None:
+        raise ValueError("one bad row")
+
+    monkeypatch.setattr("storms.sweep.decide_deferred", fail)
+    assert sweep_once().released == 3
+    assert "deferred alerts failed" in caplog.text
+
+
+def test_deciding_what_waited_leaves_time_for_the_rest(console, monkeypatch):
+    """After an outage thousands wait; a held alert is released within a second all the same."""
+    calls: list[float] = []
+
+    def endless() -> tuple[int, list[UUID]]:
+        calls.append(time.monotonic())
+        time.sleep(0.05)
+        return 1000, []
+
+    monkeypatch.setattr("storms.sweep.decide_deferred", endless)
+    swept = sweep_once()
+    assert swept.goes_on
+    assert calls[-1] - calls[0] < sweep.DECIDING_SECONDS
+
+
+def test_with_no_worker_the_queue_does_not_grow_for_ever(console, valkey, monkeypatch):
+    send(console, 10)
+    RemediationRequest.objects.update(
+        sync_state="pending", next_attempt_at=timezone.now() - timedelta(minutes=1), enqueued_at=None
+    )
+    monkeypatch.setattr("storms.queue.MOST_MESSAGES", 2)
+    valkey.rpush(queue_key(), "a", "b", "c")
+    assert sweep_once().enqueued == []
+    valkey.delete(queue_key())
+    assert sweep_once().enqueued == [Storm.objects.get().id]
 
 
 def test_any_other_refused_request_waits_for_a_change(console):

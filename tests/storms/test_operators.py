@@ -310,6 +310,20 @@ def test_close_against_join_loses_nobody(console, set_policy):
 
 
 @pytest.mark.slow
+def test_two_storms_merged_into_each_other_at_once_leave_one(console):
+    """The second finds the first one's close before it closes anything in the store."""
+    for round_ in range(5):
+        one, other = a_storm(console, f"left-{round_}"), a_storm(console, f"right-{round_}")
+        told = in_threads(
+            lambda one=one, other=other: operators.merge(storm_id=one.id, into=other.id, actor="ada"),
+            lambda one=one, other=other: operators.merge(storm_id=other.id, into=one.id, actor="bob"),
+        )
+        assert sum(isinstance(answer, OperatorError) for answer in told) == 1, told
+        [left] = Storm.objects.filter(id__in=[one.id, other.id], state="open")
+        [result] = console.post(payload([alert(namespace=left.group_labels["namespace"])])).json()["results"]
+        assert result["storm"] == str(left.id), "the store knows it as open"
+
+
 def test_split_against_close_and_merge_loses_nobody(console, set_policy):
     set_policy(threshold=2)
     for number in range(20):

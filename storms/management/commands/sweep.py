@@ -48,7 +48,9 @@ class Command(BaseCommand):
         leading = False
         started = timezone.now()
         next_check = next_housekeeping = next_pruning = next_counting = time.monotonic()
-        while not stop.wait(TICK_SECONDS):
+        pause = TICK_SECONDS
+        while not stop.wait(pause):
+            pause = TICK_SECONDS
             try:
                 if not leading:
                     leading = try_lock()
@@ -58,6 +60,7 @@ class Command(BaseCommand):
                 swept = sweep_once()
                 if swept.anything:
                     logger.info("%s", swept)
+                pause = 0.0 if swept.goes_on else TICK_SECONDS
                 if time.monotonic() >= next_check:
                     next_check = time.monotonic() + CHECK_SECONDS
                     self._check_heartbeats(watching_since=started)
