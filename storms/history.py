@@ -169,7 +169,7 @@ def _summaries(period: Period, before: Period) -> tuple[dict[str | None, Summary
     ):
         severities = {"critical": critical, "warning": warning, "info": info}
         present = {severity: number for severity, number in severities.items() if number}
-        (now if is_now else then)[None if is_whole else policy] = Summary(*figures, present)
+        (now if is_now else then)[None if is_whole else policy] = Summary(*figures, severities=present)
     return now, then
 
 

@@ -10,10 +10,12 @@ What a fault's runs gave is kept in `--results` as soon as it is done; the same 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import secrets
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import asdict
@@ -24,6 +26,7 @@ from random import Random
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "stormconsole.settings")
 os.environ.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
 
+from stormconsole.commands import PROJECT
 from tests.faults import payloads
 from tests.faults.catalogue import FAULTS, OUTAGE, Fault
 from tests.faults.rig import Rig
@@ -56,6 +59,7 @@ def main() -> int:
     print(f"seed {seed}, {arguments.runs} runs of {len(faults)} faults", flush=True)
     results = Path(arguments.results or f"/tmp/stormconsole-faults-{seed}")
     results.mkdir(parents=True, exist_ok=True)
+    _require_same_code(results)
     with running_kube() as kube:
         for _, alike in groupby(faults, key=_with_clocks):
             _run_all(kube, list(alike), arguments.runs, seed, results)
@@ -63,6 +67,18 @@ def main() -> int:
     print(render(runs))
     broken = 0 if arguments.only else payloads.fuzz_all(list(payloads.TARGETS), FUZZ_SECONDS)
     return 0 if runs and all(run.ok for run in runs) and not broken else 1
+
+
+def _require_same_code(results: Path) -> None:
+    """A table is of one state of the code: what another one gave is not gone on with."""
+    commands = (["git", "rev-parse", "HEAD"], ["git", "diff", "HEAD", "--", "."])
+    outputs = [subprocess.run(command, capture_output=True, cwd=PROJECT).stdout for command in commands]
+    state = f"{outputs[0].decode().strip()} {hashlib.sha256(outputs[1]).hexdigest() if outputs[1] else 'clean'}"
+    kept = results / "code.txt"
+    if kept.exists() and kept.read_text() != state:
+        sys.exit(f"{results} holds runs of other code ({kept.read_text()}): choose another folder")
+    kept.write_text(state)
+    print(f"code {state}", flush=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -110,8 +126,6 @@ def _run_all(kube: Kube, faults: list[Fault], runs: int, seed: int, results: Pat
 def _run_one(rig: Rig, fault: Fault, seed: int) -> Run:
     began = time.monotonic()
     try:
-        if fault is OUTAGE:
-            return run_once(rig, fault, seed, seconds=65.0)
         return run_once(rig, fault, seed)
     except Exception as error:  # the suite's own failure is a failed run, and the next one gets a new rig
         return Run(fault.name, seed, seconds=time.monotonic() - began, problems=[f"the suite: {error!r}"[:500]])

@@ -266,6 +266,7 @@ FAULTS = [
     Fault("cut web from postgresql", "network", cut("web_database")),
     Fault("cut web from valkey", "network", cut("web_store")),
     Fault("cut others from postgresql", "network", cut("other_database")),
+    Fault("cut others from valkey", "network", cut("other_store")),
     Fault("cut worker from kubernetes", "network", cut("kube_proxy")),
 ]
 OUTAGE = Fault("valkey gone for 60 s", "outage", store_gone(60.0))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
-import queue
 import random
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -49,11 +49,9 @@ class Webhook:
 
 
 class Load:
-    """`rate` alerts a second for `seconds`, spread over the namespaces, in webhooks of one to four new alerts."""
+    """`rate` alerts a second until it is stopped, over all namespaces, in webhooks of one to eight new alerts."""
 
-    def __init__(
-        self, urls: list[str], token: str, namespaces: list[str], rng: random.Random, *, rate: float, seconds: float
-    ) -> None:
+    def __init__(self, urls: list[str], token: str, namespaces: list[str], rng: random.Random, *, rate: float) -> None:
         self.groups = [Group(namespace) for namespace in namespaces]
         self.statuses: Counter[str] = Counter()
         self.refused: list[str] = []
@@ -62,19 +60,19 @@ class Load:
         self._urls, self._rng = urls, rng
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[Webhook | None] = queue.SimpleQueue()
-        self.seconds = seconds
-        for webhook in self._plan(int(rate * seconds)):
-            self._queue.put(webhook)
+        self._plan_lock = threading.Lock()
+        self._plan = self._webhooks(rate)
+        self._until = float("inf")
 
     def start(self) -> None:
         self.started = time.monotonic()
         self._threads = [threading.Thread(target=self._client, args=(n,), daemon=True) for n in range(CLIENTS)]
         for thread in self._threads:
-            self._queue.put(None)
             thread.start()
 
-    def join(self) -> None:
+    def stop(self) -> None:
+        """What was due by now is still sent, until it is acknowledged."""
+        self._until = time.monotonic() - self.started
         for thread in self._threads:
             thread.join()
 
@@ -82,33 +80,38 @@ class Load:
         """A new alert for every group that is a storm, and a resolution for one alert of the others: a change each."""
         for group in self.groups:
             if group.is_storm:
-                self._queue.put(Webhook(0.0, group, [self._alert(group)]))
+                self._post_until_acknowledged(0, group, [self._alert(group)])
             else:
                 for pod in sorted(group.acknowledged - group.resolved):
                     self._post_until_acknowledged(0, group, [resolved(group.alerts[pod])])
-        self._queue.put(None)
-        self._client(0)
 
     @property
     def acknowledged(self) -> int:
         return sum(len(group.acknowledged) for group in self.groups)
 
-    def _plan(self, alerts: int) -> list[Webhook]:
+    def _webhooks(self, rate: float) -> Iterator[Webhook]:
+        """Endless, in the order in which they are due; the groups below the threshold are done first."""
         storms = [group for group in self.groups if group.is_storm]
-        webhooks = [
-            Webhook(self.seconds * 0.05 * number, group, [self._alert(group)])
-            for group in self.groups
-            if not group.is_storm
-            for number in range(FEW)
-        ]
-        planned = len(webhooks)
-        while planned < alerts:
+        planned = 0
+        for group in self.groups:
+            for _ in range(0 if group.is_storm else FEW):
+                yield Webhook(planned / rate, group, [self._alert(group)])
+                planned += 1
+        while True:
             group = self._rng.choice(storms)
-            size = min(self._rng.randint(1, 4), alerts - planned)
-            due = self.seconds * planned / alerts
-            webhooks.append(Webhook(due, group, [self._alert(group) for _ in range(size)]))
+            size = self._rng.randint(1, 8)
+            yield Webhook(planned / rate, group, [self._alert(group) for _ in range(size)])
             planned += size
-        return sorted(webhooks, key=lambda webhook: webhook.due)
+
+    def _next(self) -> Webhook | None:
+        """None once it was stopped: what is due later is not sent."""
+        with self._plan_lock:
+            webhook = next(self._plan)
+        while webhook.due > time.monotonic() - self.started:
+            if webhook.due > self._until:
+                return None
+            time.sleep(min(0.05, max(self.started + webhook.due - time.monotonic(), 0)))
+        return webhook if webhook.due <= self._until else None
 
     def _alert(self, group: Group) -> dict[str, Any]:
         pod = f"{group.namespace}-{len(group.alerts)}"
@@ -118,8 +121,7 @@ class Load:
 
     def _client(self, number: int) -> None:
         connections: dict[str, http.client.HTTPConnection] = {}
-        while webhook := self._queue.get():
-            time.sleep(max(self.started + webhook.due - time.monotonic(), 0))
+        while webhook := self._next():
             self._post_until_acknowledged(number, webhook.group, self._with_others(webhook), connections)
         for connection in connections.values():
             connection.close()

@@ -15,7 +15,8 @@ from tests.faults.reconcile import judge, read_rows, unsettled
 from tests.faults.rig import Rig
 
 RATE = 200.0
-SECONDS = 1.0
+BEFORE, AFTER = 1.0, 1.0
+"""Seconds of load before a fault at most, and after it."""
 GROUPS = ["burst", "burst", "burst", "now", "few"]
 RECOVERY_LIMIT = 60.0
 """Seconds after which what is not settled counts as stuck."""
@@ -23,8 +24,8 @@ RECOVERY_LIMIT = 60.0
 
 @dataclass(slots=True)
 class Run:
-    """What became of one run. recovery: seconds from the fault's end (or the burst's, if that came later) until
-    nothing was left to do."""
+    """What became of one run. recovery: seconds from the end of the load, one after the fault's, until nothing was left
+    to do."""
 
     fault: str
     seed: int
@@ -44,22 +45,22 @@ class Run:
         return not self.problems and not self.lost and not self.duplicated_storms and not self.duplicated_resources
 
 
-def run_once(rig: Rig, fault: Fault, seed: int, *, rate: float = RATE, seconds: float = SECONDS) -> Run:
+def run_once(rig: Rig, fault: Fault, seed: int, *, rate: float = RATE) -> Run:
     """Never raises for the console's sake: what went wrong is in `problems`."""
     rng, began = Random(seed), time.monotonic()
     run = Run(fault.name, seed)
     if fault.needs_replica:
         rig.grow_replica()
-    load = Load(rig.urls, rig.webhook_token, rig.new_namespaces(GROUPS), rng, rate=rate, seconds=seconds)
+    load = Load(rig.urls, rig.webhook_token, rig.new_namespaces(GROUPS), rng, rate=rate)
     load.start()
-    time.sleep(rng.uniform(0.05, seconds * 0.8))
+    time.sleep(rng.uniform(0.05, BEFORE))
     strike = Strike(rig, load, rng)
     fault.inject(strike)
-    healed = time.monotonic()
-    load.join()
+    time.sleep(AFTER)
+    since = time.monotonic()
+    load.stop()
     if fault.heals_late:
         load.send_one_more()
-    since = max(healed, load.started + seconds)
     left = _settle(rig, load, since + RECOVERY_LIMIT)
     run.recovery = max(time.monotonic() - since, 0.0)
     verdict = judge(rig, read_rows(rig, load), load)
