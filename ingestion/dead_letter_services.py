@@ -28,6 +28,7 @@ from storms.services import audit
 
 logger = logging.getLogger(__name__)
 
+MOST_NAMED = 200
 MAX_COMMENT = 500
 BATCH = 100
 LOCK = 0x4C455454  # "LETT"
@@ -173,9 +174,10 @@ def _record_failure(letter: DeadLetter, content: Content, receipt: Receipt, fail
 def queue_replays(*, letters: QuerySet[DeadLetter], actor: str) -> int:
     """Have a worker replay those of `letters` that wait; how many. Call `enqueue_replays` after it."""
     fit = waiting(letters).filter(truncated=False, queued_at__isnull=True)
+    letters_named = _named(fit)
     queued = fit.update(queued_at=timezone.now(), handled_by=actor)
     if queued:
-        audit.record(action=AuditAction.DEAD_LETTER_REPLAYED, actor=actor, after={"queued": queued})
+        audit.record(action=AuditAction.DEAD_LETTER_REPLAYED, actor=actor, after={"queued": queued} | letters_named)
     return queued
 
 
@@ -256,11 +258,18 @@ def discard_all(*, letters: QuerySet[DeadLetter], comment: str, actor: str) -> i
     Raises: LetterError.
     """
     comment = _checked(comment)
+    letters_named = _named(waiting(letters))
     discarded = _discard(letters, comment, actor)
     if discarded:
-        after = {"discarded": discarded}
+        after = {"discarded": discarded} | letters_named
         audit.record(action=AuditAction.DEAD_LETTER_DISCARDED, actor=actor, after=after, detail=comment)
     return discarded
+
+
+def _named(letters: QuerySet[DeadLetter]) -> dict[str, list[str]]:
+    """Which ones, for the audit; of very many the oldest."""
+    ids = letters.order_by("received_at", "id").values_list("id", flat=True)[:MOST_NAMED]
+    return {"letters": [str(id_) for id_ in ids]}
 
 
 def _checked(comment: str) -> str:

@@ -31,12 +31,18 @@ def main() -> None:
 def _make_administrator() -> str:
     """The new password, or nothing where somebody can already administer."""
     from django.contrib.auth import get_user_model
+    from django.db import transaction
+
+    from storms.choices import AuditAction
+    from storms.services import audit
 
     users = get_user_model()._default_manager
     if users.filter(is_superuser=True).exists():
         return ""
     password = secrets.token_urlsafe(12)
-    users.create_superuser(username="admin", email="", password=password)
+    with transaction.atomic():
+        made = users.create_superuser(username="admin", email="", password=password)
+        audit.record(action=AuditAction.ACCESS_CREATED, actor="", target=made, after={"is_superuser": True})
     return password
 
 

@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -487,6 +488,7 @@ class ApiTokenAdmin(ModelAdmin):
     def delete_model(self, request: HttpRequest, obj: ApiToken) -> None:
         revoke_api_token(token=obj, actor=request.user.get_username())
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         for token in queryset:
             revoke_api_token(token=token, actor=request.user.get_username())
@@ -570,10 +572,26 @@ class UserAdmin(AuditedAdmin, BaseUserAdmin, ModelAdmin):
         return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
-        response: HttpResponse = super().user_change_password(request, id, form_url)
-        if response.status_code == 302:
-            self._record(request, AuditAction.PASSWORD_CHANGED, User.objects.get(pk=id))
+        with transaction.atomic():
+            response: HttpResponse = super().user_change_password(request, id, form_url)
+            if response.status_code == 302:
+                self._record(request, AuditAction.PASSWORD_CHANGED, User.objects.get(pk=id))
         return response
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        self._revoke_tokens(request, User.objects.filter(pk=obj.pk))
+        super().delete_model(request, obj)
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._revoke_tokens(request, queryset)
+        super().delete_queryset(request, queryset)
+
+    def _revoke_tokens(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        """They would go with their person without a word."""
+        for token in ApiToken.objects.filter(user__in=users):
+            revoke_api_token(token=token, actor=request.user.get_username())
 
 
 @admin.register(Group)

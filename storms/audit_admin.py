@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.forms.models import model_to_dict
 from django.http import HttpRequest
@@ -39,10 +40,12 @@ class AuditedAdmin:
             created, edited, _ = self.audit_actions
             self._record(request, edited if change else created, row, **differences)
 
+    @transaction.atomic
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         self._record(request, self.audit_actions[2], obj, before=_snapshot(obj))
         super().delete_model(request, obj)  # type: ignore[misc]
 
+    @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for row in queryset:
             self._record(request, self.audit_actions[2], row, before=_snapshot(row))
@@ -84,6 +87,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @display(description="Who", ordering="actor")
     def shown_actor(self, entry: AuditEntry) -> str:
+        if entry.action == AuditAction.LOGIN_FAILED:
+            return entry.actor or "nobody, by single sign-on"
         return entry.actor or "stormconsole"
 
     @display(description="What", ordering="action")

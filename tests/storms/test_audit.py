@@ -7,15 +7,26 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
-from ingestion.models import Receiver, Silence
+from ingestion.dead_letter_services import discard_all
+from ingestion.models import DeadLetter, Receiver, Silence
 from ingestion.services import create_receiver, delete_receiver, edit_receiver, rotate_token
 from ingestion.silence_services import create_silence, expire_silence
+from stormconsole.first_start import _make_administrator
 from storms.api_tokens import create_api_token, revoke_api_token
 from storms.choices import AuditAction
 from storms.models import AuditEntry, SeverityRule, StormPolicy
 from storms.services import audit, operators
 from storms.services.policies import delete_policy, restore_policy, save_policy
-from tests.factories import make_admin, make_alert, make_policy, make_receiver, make_storm, make_user
+from tests.factories import (
+    make_admin,
+    make_alert,
+    make_dead_letter,
+    make_delivery,
+    make_policy,
+    make_receiver,
+    make_storm,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "203.0.113.9"
@@ -156,6 +167,25 @@ def test_rules_and_people_edited_in_the_admin(admin: Client) -> None:
         ("ada", "password.changed", "bob"),
     ]
     assert "password" not in str(list(AuditEntry.objects.values("before", "after")))
+
+
+def test_who_is_deleted_loses_tokens_not_without_a_word(admin: Client) -> None:
+    person = make_user("bob")
+    create_api_token(user=person, name="night script")
+    AuditEntry.objects.all().delete()
+    admin.post(reverse("admin:auth_user_delete", args=[person.pk]), {"post": "yes"})
+    assert [entry[:2] for entry in entries()] == [("ada", "api_token.revoked"), ("ada", "access.deleted")]
+
+
+def test_the_first_start_s_administrator_has_an_entry() -> None:
+    assert _make_administrator()
+    assert entries() == [("", "access.created", "admin")]
+
+
+def test_many_dead_letters_at_once_are_named(admin: Client) -> None:
+    letters = [make_dead_letter(delivery=make_delivery()) for _ in range(3)]
+    discard_all(letters=DeadLetter.objects.all(), comment="a test of the sender", actor="ada")
+    assert last().after == {"discarded": 3, "letters": [str(letter.id) for letter in letters]}
 
 
 def test_logins_and_failed_ones_tell_the_address_and_never_the_password() -> None:
