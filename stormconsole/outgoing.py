@@ -10,6 +10,7 @@ rebinding). No redirect is followed, no proxy of the environment is used, the an
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -95,7 +96,7 @@ def get(
     """GET without redirects; whatever the status is.
 
     Args:
-        timeout: seconds to connect, and again between two pieces of the answer.
+        timeout: seconds to connect, to wait for the answer, and for all of it to come.
 
     Raises: OutgoingRefused, OutgoingFailed.
     """
@@ -110,12 +111,22 @@ def get(
                 retries=False,
                 preload_content=False,
             )
-            body = response.read(max_bytes + 1, decode_content=True)
+            body = _read(response, max_bytes, time.monotonic() + timeout)
         except urllib3.exceptions.HTTPError as error:
             raise OutgoingFailed(f"{to.netloc} did not answer: {error}") from error
-    if len(body) > max_bytes:
-        raise OutgoingFailed(f"{to.netloc} answered with more than {max_bytes} bytes.")
+    if body is None:
+        raise OutgoingFailed(f"{to.netloc} answered with more than {max_bytes} bytes, or for more than {timeout:g} s.")
     return Answer(response.status, dict(response.headers), body)
+
+
+def _read(response: urllib3.BaseHTTPResponse, max_bytes: int, until: float) -> bytes | None:
+    """None if it is too much, or takes too long: a byte now and then is no answer."""
+    body = bytearray()
+    while piece := response.read1(64 * 1024, decode_content=True):
+        body += piece
+        if len(body) > max_bytes or time.monotonic() > until:
+            return None
+    return bytes(body)
 
 
 def _pool(to: Destination, timeout: float) -> urllib3.HTTPConnectionPool:

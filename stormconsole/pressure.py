@@ -25,6 +25,8 @@ class Reason(StrEnum):
     """More connections than WEB_CONNECTIONS, each at work: 503."""
     CONNECTION_DROPPED = "connection_dropped"
     """More connections than that, so the oldest that brought no whole request had to go."""
+    SOCKET_REFUSED = "socket_refused"
+    """As many pages are kept up to date as may (WEB_SOCKETS): they try again later."""
     SLOW_HEAD = "slow_head"
     SLOW_BODY = "slow_body"
     SLOW_READER = "slow_reader"

@@ -185,6 +185,8 @@ WEB_THREADS = env.integer("WEB_THREADS", 16, minimum=1, maximum=256)
 # What is over these is answered 503 (stormconsole/bridge.py); the edge's own limit is read in stormconsole/edge.py.
 WEB_QUEUE = env.integer("WEB_QUEUE", 500, minimum=0, maximum=100_000)
 WEB_BUFFER_BYTES = env.integer("WEB_BUFFER_BYTES", max(64 * 1024**2, 2 * MAX_BODY_BYTES), minimum=1024, maximum=2**40)
+# Open pages that a process keeps up to date; the next ones are told to try again later (storms/consumers.py).
+WEB_SOCKETS = env.integer("WEB_SOCKETS", 2000, minimum=1, maximum=100_000)
 
 # --- Web
 # `/metrics` is open unless this is set.

@@ -10,7 +10,10 @@ from contextlib import suppress
 from typing import Any
 
 from channels.db import database_sync_to_async
+from django.conf import settings
 
+from stormconsole import pressure
+from stormconsole.pressure import Reason
 from storms import access, hub
 from storms.hub import CLOSE_TRY_AGAIN, RETRYABLE, Viewer
 
@@ -45,6 +48,9 @@ async def live_socket(scope: Any, receive: Any, send: Any) -> None:
 
 async def _let_in(scope: Any) -> tuple[Viewer | None, int]:
     """The viewer, who has joined the hub; or none, and the close code."""
+    if len(hub.current().viewers) >= settings.WEB_SOCKETS:
+        pressure.count(Reason.SOCKET_REFUSED)
+        return None, CLOSE_TRY_AGAIN
     try:
         watcher = access.watcher_of(scope)
         if watcher is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,6 +19,7 @@ class Inside(BaseHTTPRequestHandler):
     """What must not be reached: it writes down who asked for what."""
 
     asked: list[tuple[str, str]] = []
+    left = threading.Event()
 
     def do_GET(self) -> None:
         Inside.asked.append((self.path, self.headers["Host"]))
@@ -25,6 +27,13 @@ class Inside(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
             self.end_headers()
+            return
+        if self.path == "/slow":
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not Inside.left.wait(0.1):
+                    self.wfile.write(b"x")
             return
         body = b"x" * 5000 if self.path == "/large" else b'{"ok": true}'
         self.send_response(200)
@@ -138,6 +147,15 @@ def test_an_answer_is_bounded_and_silence_ends(inside: int, settings: Any) -> No
         outgoing.get(f"http://127.0.0.1:{inside}/large", max_bytes=1000)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(OutgoingFailed, match="did not answer"):
         outgoing.get(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout=0.2)
+
+
+def test_an_answer_that_never_ends_is_given_up(inside: int, settings: Any) -> None:
+    settings.ALLOWED_OUTGOING = ["127.0.0.1"]
+    try:
+        with pytest.raises(OutgoingFailed, match=r"for more than 0\.5 s"):
+            outgoing.get(f"http://127.0.0.1:{inside}/slow", timeout=0.5)
+    finally:
+        Inside.left.set()
 
 
 def test_a_proxy_of_the_environment_is_not_used(inside: int, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

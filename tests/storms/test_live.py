@@ -381,6 +381,22 @@ def test_without_a_channel_layer_the_page_is_told_to_try_again(admin: Client, se
     run(scenario)
 
 
+def test_more_pages_than_may_be_kept_up_to_date_try_again_later(admin: Client, settings: Any) -> None:
+    settings.WEB_SOCKETS = 1
+    cookie = (b"cookie", f"sessionid={admin.cookies['sessionid'].value}".encode())
+
+    async def scenario() -> None:
+        first, second = (WebSocket(application, "/ws/storms/", headers=[ORIGIN, HOST, cookie]) for _ in range(2))
+        await first.connect()
+        assert (await first.receive_json())["type"]
+        await second.connect()
+        assert (await second.receive_output(5))["code"] == consumers.CLOSE_TRY_AGAIN
+        await second.wait()
+        await first.disconnect()
+
+    run(scenario)
+
+
 def test_a_storm_that_is_gone_is_no_error() -> None:
     live.publish_storm(uuid4())
 
