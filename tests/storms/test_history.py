@@ -7,12 +7,14 @@ import io
 import re
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from random import Random
 from typing import Any
 
 import pytest
 import time_machine
 from django.test import Client
+from django.utils.html import escape
 
 from ingestion.daily import roll_up
 from ingestion.retention import prune_deliveries
@@ -217,6 +219,22 @@ def test_who_may_not_see_policies_gets_no_link_to_them(client: Client) -> None:
 
 
 # --- the calendar
+
+
+def test_an_alert_name_leads_to_its_alerts_in_storms_of_the_period(admin: Client, client: Client) -> None:
+    name = 'Disk "full" & slow'
+    storm = make_closed_storm(opened_at=NOW, alert_names=[{"name": name, "count": 2}])
+    for received_at in (NOW, NOW, NOW - timedelta(days=7)):
+        make_alert(storm=storm, labels={"alertname": name}, received_at=received_at)
+    make_alert(labels={"alertname": name}, received_at=NOW)
+    page = seen(admin, "?days=7")
+    [address] = re.findall(r'<a class="like" href="([^"]+)"', page)
+    found = admin.get(unescape(address))
+    assert [alert.received_at for alert, _ in found.context["rows"]] == [NOW, NOW]
+    client.force_login(make_user("viewer", "storms.view_storm"))
+    page = seen(client, "?days=7")
+    assert 'class="like"' not in page
+    assert escape(name) in page
 
 
 def test_each_day_with_storms_is_a_link_to_them(admin: Client) -> None:
