@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.http import QueryDict
 from django.test import Client
 
-from storms import alert_scan, label_completion
+from storms import alert_columns, alert_scan, label_completion
 from storms.alert_filter import AlertFilter
 from storms.alert_scan import TooSlow, scan
 from storms.models import Alert, AlertColumns, AuditEntry, LabelBaseline, SavedFilter
@@ -315,6 +315,17 @@ def test_columns_are_of_the_address_else_ones_own_else_usual(viewer: Client) -> 
     viewer.post("/alerts/columns/", {"query": "col=pod&col=%40status"})
     assert AlertColumns.objects.get(user__username="vera").columns == ["pod", "@status"]
     assert titles() == ["pod", "Status"]
+
+
+@pytest.mark.parametrize("asked", [["pod", "@status"], [alert_columns.NONE]])
+def test_ones_own_columns_stay_when_they_are_made_ones_own_again(asked: list[str], viewer: Client) -> None:
+    def keep(**params: Any) -> list[str]:
+        shown = get(viewer, **params)
+        viewer.post("/alerts/columns/", {"query": shown.context["query"]})
+        assert AlertColumns.objects.get().columns == [column.key for column in shown.context["columns"]]
+        return list(AlertColumns.objects.get().columns)
+
+    assert keep(col=asked) == keep() == keep(status="firing") == [key for key in asked if key != alert_columns.NONE]
 
 
 def test_every_column_has_something_to_show(viewer: Client) -> None:
