@@ -21,7 +21,16 @@ from storms.alert_filter import AlertFilter
 from storms.alert_scan import TooSlow, scan
 from storms.models import Alert, AlertColumns, AuditEntry, LabelBaseline, SavedFilter
 from storms.pages.alerts import alerts_like
-from tests.factories import NOW, make_admin, make_alert, make_policy, make_receiver, make_storm, make_user
+from tests.factories import (
+    NOW,
+    make_admin,
+    make_alert,
+    make_delivery,
+    make_policy,
+    make_receiver,
+    make_storm,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -560,6 +569,15 @@ def test_each_label_leads_to_alerts_like_it(viewer: Client) -> None:
     assert f'href="{address.replace("&", "&amp;")}"' in shown
     assert sorted(names(viewer.get(address))) == ["A", "B"]
     assert "odd.name%3D" not in shown
+
+
+def test_an_alert_leads_to_its_delivery_for_who_may_see_it(viewer: Client) -> None:
+    alert, pruned = make("A", delivery_id=make_delivery().id), make("B")
+    address = f'href="/system/deliveries/{alert.delivery_id}/"'
+    assert address not in viewer.get(f"/alerts/{alert.id}/").content.decode()
+    viewer.force_login(make_user("eve", "storms.view_alert", "ingestion.view_delivery"))
+    assert address in viewer.get(f"/alerts/{alert.id}/").content.decode()
+    assert "/system/deliveries/" not in viewer.get(f"/alerts/{pruned.id}/").content.decode()
 
 
 def test_an_alert_shows_its_other_episodes(viewer: Client) -> None:

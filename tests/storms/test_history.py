@@ -268,6 +268,12 @@ def listed(page: str) -> str:
     return page[page.index('id="storms"') :]
 
 
+def test_when_a_storm_opened_is_a_time(admin: Client) -> None:
+    make_closed_storm(opened_at=NOW)
+    when = '<time datetime="2026-11-16T10:30:00+00:00" title="2026-11-16 10:30:00 UTC">16 Nov, 10:30</time>'
+    assert when in listed(seen(admin))
+
+
 def test_the_storms_are_filtered(admin: Client) -> None:
     make_storm(opened_at=NOW, group_labels={"namespace": "payments", "cluster": "eu"}, policy_name="a")
     make_closed_storm(opened_at=NOW, group_labels={"namespace": "search"}, severity="warning", close_reason="operator")
