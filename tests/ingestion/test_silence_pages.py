@@ -69,6 +69,7 @@ def test_a_silence_leads_to_what_it_silenced(ada: Client, client: Client) -> Non
     make_alert(disposition="silenced", silence_id=silence.id, received_at=old, labels={"alertname": "Kept quiet"})
     make_alert(received_at=old, labels={"alertname": "Loud"})
     [address] = re.findall(r'href="([^"]+)">what it silenced<', ada.get("/silences/").content.decode())
+    assert unescape(address) == f"/alerts/?silence={silence.id}&range=all"
     found = ada.get(unescape(address)).content.decode()
     assert "Kept quiet" in found
     assert "Loud" not in found
