@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,6 +16,7 @@ from ingestion import dead_letter_services as services
 from ingestion.dead_letter_services import LetterError
 from ingestion.filters import DeadLetterFilter
 from ingestion.models import DeadLetter, LetterState, Reason, Receiver
+from storms.models import Alert
 from storms.pages.decorators import console_action, console_page
 from storms.queue import enqueue_replays
 
@@ -61,7 +62,10 @@ class Choice:
 def dead_letters(request: HttpRequest) -> HttpResponse:
     choice = Choice.from_query(request.GET)
     letters = choice.letters()
-    page = list(_before(request, letters).select_related("receiver", "delivery")[: PAGE_SIZE + 1])
+    # Retention may have deleted the alert that a letter became.
+    there = Exists(Alert.objects.filter(id=OuterRef("alert_id")))
+    rows = _before(request, letters).select_related("receiver", "delivery").annotate(alert_is_there=there)
+    page = list(rows[: PAGE_SIZE + 1])
     more, page = len(page) > PAGE_SIZE, page[:PAGE_SIZE]
     waiting = _waiting()
     context = {

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from storms.hostile import csv_safe
@@ -40,7 +41,7 @@ def csv_pieces(storm: Storm, search: Search) -> Iterator[str]:
             yield _written(map(_row, page.rows))
         if not page.after:
             return
-        search = Search(search.text, search.status, page.after)
+        search = replace(search, after=page.after)
 
 
 def _row(alert: Alert) -> list[Any]:

@@ -18,6 +18,7 @@ from rest_framework.serializers import BaseSerializer
 
 from storms import filters, openapi, serializers  # noqa: F401  (openapi registers the token's scheme)
 from storms.action_api import AlertActions, StormActions
+from storms.desired import shown_manifest
 from storms.models import Alert, RemediationRequest, Storm
 from storms.observed import compare
 from storms.pagination import ScanningPagination
@@ -89,6 +90,15 @@ class RemediationRequestViewSet(ReadOnlyViewSet):
         if row.manifest is None:
             raise Http404
         return Response(row.manifest, headers={"Content-Disposition": f'attachment; filename="{row.name}.yaml"'})
+
+    @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR}, filters=False)
+    def desired(self, request: Request, pk: str | None = None) -> Response:
+        """The manifest as the console would send it now, applied or not; 404 while its storm has no alert."""
+        row = self.get_object()
+        manifest = shown_manifest(row)
+        if manifest is None:
+            raise Http404
+        return Response(manifest, headers={"Content-Disposition": f'attachment; filename="{row.name}-desired.yaml"'})
 
     @extend_schema(responses={(200, "application/yaml"): OpenApiTypes.STR}, filters=False)
     def observed(self, request: Request, pk: str | None = None) -> Response:

@@ -13,8 +13,7 @@ from storms.suspects import Counted, Suspect, suspects
 
 SAMPLE = 5_000
 """Alerts of a storm whose labels are read; of a larger storm these are a random part."""
-VALUES_SHOWN = 10
-VALUES_COMPARED = 40
+MAX_VALUES = 40
 """Of each label, the most frequent: a suspect is one of them, since it has a tenth of the storm's alerts."""
 MAX_LABELS = 60
 FIRST = ("alertname", "severity", "namespace", "node", "cluster")
@@ -108,7 +107,7 @@ def _lines(
                 "since": since,
                 "at": at,
                 "length": MAX_VALUE_LENGTH,
-                "values": VALUES_COMPARED,
+                "values": MAX_VALUES,
             },
         )
         return list(cursor.fetchall())
@@ -132,8 +131,6 @@ def _usual(baseline: LabelBaseline, name: str, value: str) -> int:
 def _labels(lines: list[Line]) -> list[LabelValues]:
     found: dict[str, LabelValues] = {}
     for name, value, n, _, different, total, *_ in lines:
-        label = found.setdefault(name, LabelValues(name, [], different, total))
-        if len(label.values) < VALUES_SHOWN:
-            label.values.append((value, n))
+        found.setdefault(name, LabelValues(name, [], different, total)).values.append((value, n))
     order = {name: place for place, name in enumerate(FIRST)}
     return sorted(found.values(), key=lambda label: order.get(label.name, len(FIRST)))[:MAX_LABELS]

@@ -71,8 +71,9 @@ def delete(request: HttpRequest, user: User, query: str, filter_id: int) -> str:
 
 @explorer_view
 def columns(request: HttpRequest, user: User, query: str) -> str:
-    chosen = alert_columns.valid(QueryDict(query).getlist("col"))
-    saved_filters.keep_columns(user=user, columns=chosen or alert_columns.DEFAULT)
+    """Those that this address shows: without any of its own, the person's or the usual ones."""
+    shown = alert_columns.columns(QueryDict(query).getlist("col"), user)
+    saved_filters.keep_columns(user=user, columns=[column.key for column in shown])
     return "These columns are yours from now on."
 
 

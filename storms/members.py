@@ -27,12 +27,28 @@ RowKey = TypeVar("RowKey")
 
 
 @dataclass(frozen=True, slots=True)
+class Affected:
+    """A resource, as alerts name it; each part may be empty."""
+
+    namespace: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name} in {self.namespace}" if self.namespace else f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for: a piece of text in any case, `status` one of `STATUSES`, `after` where a page goes on."""
+    """What is looked for: a piece of text in any case, `status` one of `STATUSES`, `after` where a page goes on.
+
+    resource: only alerts about exactly this one.
+    """
 
     text: str = ""
     status: str = ""
     after: str = ""
+    resource: Affected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,8 @@ class AffectedRow:
 def alerts_of(storm: Storm, search: Search, size: int) -> Page[Alert]:
     """The newest first. A text is looked for in the name, the resource and the labels."""
     rows = storm.alerts.defer("annotations")
+    if (resource := search.resource) is not None:
+        rows = rows.filter(namespace=resource.namespace, resource_kind=resource.kind, resource_name=resource.name)
     if search.status in (AlertStatus.FIRING, AlertStatus.RESOLVED):
         rows = rows.filter(status=search.status)
     if search.text:
@@ -99,10 +117,11 @@ select namespace, resource_kind, resource_name, count(*), count(*) filter (where
     min(case severity when 'critical' then 0 when 'warning' then 1 else 2 end),
     (array_agg(distinct alertname))[1:%(names)s], count(distinct alertname), max(received_at)
 from storms_alert
-where storm_id = %(storm)s and (%(text)s = '' or
-    namespace || '/' || resource_kind || '/' || resource_name ilike %(pattern)s or alertname ilike %(pattern)s)
+where storm_id = %(storm)s
 group by 1, 2, 3
-having (%(status)s = '' or bool_or(status = 'firing') = (%(status)s = 'firing'))
+having (%(text)s = '' or namespace || '/' || resource_kind || '/' || resource_name ilike %(pattern)s
+        or bool_or(alertname ilike %(pattern)s))
+    and (%(status)s = '' or bool_or(status = 'firing') = (%(status)s = 'firing'))
     and (not %(go_on)s or (not bool_or(status = 'firing'), namespace, resource_kind, resource_name)
                            > (%(quiet)s, %(namespace)s, %(kind)s, %(name)s))
 order by not bool_or(status = 'firing'), 1, 2, 3 limit %(limit)s
@@ -111,7 +130,10 @@ _SEVERITIES = (Severity.CRITICAL.value, Severity.WARNING.value, Severity.INFO.va
 
 
 def resources_of(storm: Storm, search: Search, size: int) -> Page[AffectedRow]:
-    """Those about which something fires come first; then by namespace, kind and name."""
+    """Those about which something fires come first; then by namespace, kind and name.
+
+    A text is looked for in the resource and in its alerts' names; what is found counts all of its alerts.
+    """
     key = _read(search.after, ResourceKey)
     quiet, namespace, kind, name = (key.quiet, key.namespace, key.kind, key.name) if key else (False, "", "", "")
     parameters: dict[str, Any] = {

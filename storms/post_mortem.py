@@ -73,11 +73,12 @@ def _impact(storm: Storm, course: Course) -> Document:
     counts = storm.alerts.aggregate(
         alerts=Count("id"),
         firing=Count("id", filter=Q(status=AlertStatus.FIRING)),
-        resources=Count("resource_name", distinct=True),
     )
+    resources = storm.alerts.order_by().values("namespace", "resource_kind", "resource_name").distinct()
     peak = max(course.firing, default=0)
     return {
         **counts,
+        "resources": resources.count(),
         "resolved": counts["alerts"] - counts["firing"],
         "peak_firing": peak,
         "peak_at": _iso(course.at(course.firing.index(peak) + 1)) if peak else None,

@@ -10,13 +10,12 @@ from celery import shared_task
 from django.conf import settings
 
 from stormconsole.logs import bound
-from storms.choices import AlertStatus, RequestKind
 from storms.cluster import ClusterError, ClusterUnavailable, ManifestRejected, NamespaceMissing, get_cluster
-from storms.models import Alert, RemediationRequest
+from storms.desired import desired_manifest
+from storms.models import RemediationRequest
 from storms.queue import SYNC
-from storms.remediation import AlertFacts, RequestFacts, build_alert_request, build_storm_request, manifest_hash
+from storms.remediation import manifest_hash
 from storms.services import requests
-from storms.services.refresh import refresh_storm
 
 logger = logging.getLogger(__name__)
 
@@ -46,21 +45,6 @@ def sync(rr_id: UUID) -> None:
         requests.record_unchanged(rr_id=rr_id, version=row.desired_version)
         return
     _apply(row, manifest, digest)
-
-
-def desired_manifest(row: RemediationRequest) -> dict[str, object] | None:
-    """What the cluster should hold, from the rows as they are now; None if a storm has no alert yet."""
-    request = RequestFacts(
-        name=row.name,
-        namespace=row.namespace,
-        origin_namespace=row.origin_namespace,
-        superseded_by=row.superseded_by.name if row.superseded_by is not None else "",
-    )
-    if row.kind == RequestKind.STORM:
-        storm = refresh_storm(storm_id=row.id)
-        return build_storm_request(storm, request, public_url=settings.PUBLIC_URL) if storm is not None else None
-    assert row.alert is not None
-    return build_alert_request(_alert_facts(row.alert), request, public_url=settings.PUBLIC_URL)
 
 
 def _apply(row: RemediationRequest, manifest: dict[str, object], digest: str) -> None:
@@ -100,25 +84,3 @@ def _fall_back(row: RemediationRequest, error: NamespaceMissing) -> None:
     manifest = desired_manifest(moved)
     if manifest is not None:
         _apply(moved, manifest, manifest_hash(manifest))
-
-
-def _alert_facts(alert: Alert) -> AlertFacts:
-    return AlertFacts(
-        id=alert.id,
-        fingerprint=alert.fingerprint,
-        alertname=alert.alertname,
-        severity=alert.severity,
-        environment=alert.environment,
-        priority=alert.priority,
-        namespace=alert.namespace,
-        resource_kind=alert.resource_kind,
-        resource_name=alert.resource_name,
-        labels=alert.labels,
-        annotations=alert.annotations,
-        source=alert.source,
-        status=AlertStatus(alert.status).value,
-        starts_at=alert.starts_at,
-        received_at=alert.received_at,
-        last_seen_at=alert.last_seen_at,
-        occurrences=alert.occurrences,
-    )

@@ -18,7 +18,7 @@ from storms.alert_filter import BETWEEN, DEFAULT_RANGE, ONE, SEVERAL, AlertFilte
 from storms.alert_scan import Order, Position, TooSlow, bounded, scan
 from storms.choices import AlertStatus
 from storms.label_completion import frequent_names
-from storms.matchers import Matcher, MatcherError, parse_matchers
+from storms.matchers import Matcher, MatcherError, is_label_name, parse_matchers
 from storms.models import Alert, SavedFilter, StormPolicy
 from storms.moments import in_utc
 from storms.pages.decorators import console_page
@@ -164,6 +164,15 @@ def alerts_like(**labels: str) -> str:
     matchers = [Matcher(name, "=", value) for name, value in labels.items()]
     params = QueryDict(mutable=True)
     params.update({"q": written(matchers), "range": "30d"})
+    return _address(params)
+
+
+def alerts_with(name: str, value: str, **where: str) -> str:
+    """The explorer's address for alerts with this label and what else it filters by; "" if matchers cannot name it."""
+    if not is_label_name(name):
+        return ""
+    params = QueryDict(mutable=True)
+    params.update({"q": written([Matcher(name, "=", value)]), **where})
     return _address(params)
 
 

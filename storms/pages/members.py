@@ -1,5 +1,6 @@
 """`/storms/<id>/alerts/` and `/storms/<id>/resources/`: all that is in a storm, to search and to page through."""
 
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -9,7 +10,7 @@ from django.shortcuts import get_object_or_404, render
 
 from storms import members
 from storms.actions import OPERATE
-from storms.members import STATUSES, Page, Search
+from storms.members import STATUSES, Affected, Page, Search
 from storms.models import Storm
 from storms.pages.decorators import console_page
 from storms.pages.parts import is_part
@@ -17,6 +18,8 @@ from storms.pages.parts import is_part
 PAGE_SIZE = 50
 PART_SIZE = 15
 MAX_TEXT = 200
+RESOURCE = ("namespace", "kind", "name")
+"""Parameters that name one resource, all of them together."""
 
 
 @console_page("storms.view_alert")
@@ -45,16 +48,24 @@ def alerts_context(request: HttpRequest, storm: Storm, *, part: bool) -> dict[st
 
 def search_of(request: HttpRequest) -> Search:
     # PostgreSQL takes no NUL.
-    text = request.GET.get("q", "").replace("\x00", "").strip()[:MAX_TEXT]
-    status = request.GET.get("status", "")
-    return Search(text=text, status=status if status in STATUSES else "", after=request.GET.get("after", ""))
+    asked = {name: value.replace("\x00", "") for name, value in request.GET.items()}
+    status = asked.get("status", "")
+    return Search(
+        text=asked.get("q", "").strip()[:MAX_TEXT],
+        status=status if status in STATUSES else "",
+        after=asked.get("after", ""),
+        resource=Affected(**{name: asked[name] for name in RESOURCE}) if asked.keys() >= set(RESOURCE) else None,
+    )
 
 
 def _context(request: HttpRequest, storm: Storm, search: Search, page: Page[Any], *, part: bool) -> dict[str, Any]:
     looked_for = {name: value for name, value in (("q", search.text), ("status", search.status)) if value}
+    resource = asdict(search.resource) if search.resource else {}
+    looked_for |= resource
     return {
         "storm": storm,
         "search": search,
+        "resource_fields": resource,
         "statuses": STATUSES,
         "page": page,
         "part": part,

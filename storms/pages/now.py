@@ -55,7 +55,7 @@ def _links(user: Any) -> dict[str, str]:
         "deferred": _page(user, "alerts", disposition="deferred", range="all"),
         "alerts_24h": _page(user, "alerts", range="24h"),
         "silent_receivers": _page(user, "alerts", q=silent, status="firing", range="all"),
-        "failed_syncs": _admin(user, "remediationrequest", sync_state__in="failed,rejected"),
+        "failed_syncs": _failures(user),
         "resources_24h": _admin(user, "remediationrequest"),
     }
 
@@ -64,9 +64,15 @@ def _page(user: Any, name: str, **query: str) -> str:
     return f"{reverse(name)}?{urlencode(query)}" if user.has_perm("storms.view_alert") else ""
 
 
-def _admin(user: Any, model: str, **query: str) -> str:
+def _failures(user: Any) -> str:
+    """The part of the System page that lists them."""
+    may = user.has_perms(["ingestion.view_delivery", "storms.view_remediationrequest"])
+    return f"{reverse('system')}#failures" if may else ""
+
+
+def _admin(user: Any, model: str) -> str:
     may = may_enter_admin(user) and user.has_perm(f"storms.view_{model}")
-    return f"{reverse(f'admin:storms_{model}_changelist')}?{urlencode(query)}" if may else ""
+    return reverse(f"admin:storms_{model}_changelist") if may else ""
 
 
 BLANK: dict[str, Any] = {

@@ -138,11 +138,18 @@ def refresh_storm(*, storm_id: UUID) -> StormFacts | None:
     counted = _count(before)
     if not counted.alerts and before.closed_at is None:
         return None
-    severity = next((level for level in _SEVERITY_ORDER if counted.severities.get(level)), Severity.INFO.value)
+    severity = _severity(counted)
     _write(storm_id, counted, severity)
     _write_events(before, counted, severity)
     live.publish_storm(storm_id)
     return _facts(before, counted, severity)
+
+
+def storm_facts(*, storm_id: UUID) -> StormFacts | None:
+    """What `refresh_storm` returns, without writing anything."""
+    storm = Storm.objects.get(id=storm_id)
+    counted = _count(storm)
+    return _facts(storm, counted, _severity(counted)) if counted.alerts or storm.closed_at is not None else None
 
 
 def _count(storm: Storm) -> _Counted:
@@ -179,6 +186,10 @@ def _count(storm: Storm) -> _Counted:
         resources_total=total,
         resources=resources or [],
     )
+
+
+def _severity(counted: _Counted) -> str:
+    return next((level for level in _SEVERITY_ORDER if counted.severities.get(level)), Severity.INFO.value)
 
 
 def _write(storm_id: UUID, counted: _Counted, severity: str) -> None:

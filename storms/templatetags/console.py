@@ -68,6 +68,13 @@ def until(moment: datetime | str | None) -> SafeString:
     return format_html('<time data-until datetime="{}" title="{}">{}</time>', time.isoformat(), exact(time), words)
 
 
+@register.simple_tag
+def stamp(moment: datetime, words: str = "") -> SafeString:
+    """`<time>` with the moment itself, in `words` or to the second; in the reader's time zone on hover."""
+    said = exact(moment)
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), said, words or said)
+
+
 @register.filter
 def web_link(url: str) -> str:
     """The address, or '' unless it is one that a page may link to: `{% with url=x|web_link %}{% if url %}...`."""

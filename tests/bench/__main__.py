@@ -164,14 +164,14 @@ def five_hundred_viewers(seconds: float, number: int, rounds: int) -> None:
         viewers.measure(started.port, token, started.pid, session, viewers=number, seconds=seconds, rounds=rounds)
 
 
-def every_page(alerts: int, storms: int, rounds: int, data_dir: str) -> None:
+def every_page(alerts: int, storms: int, rounds: int, data_dir: str) -> bool:
     with running(data_dir=data_dir) as started:
         session = started.manage("shell", "--verbosity", "0", "-c", MAKE_SESSION)
         if not pages.is_filled(started.port, session):
             told = started.manage("seed", "--alerts", str(alerts), "--storms", str(storms))
             print("\n".join(told.splitlines()[-2:]))
         policies.set_up()
-        pages.measure(started.port, started.pid, session, rounds)
+        return pages.measure(started.port, started.pid, session, rounds)
 
 
 def main() -> None:
@@ -195,8 +195,8 @@ def main() -> None:
             print(f"threshold alert to resource: not measured: {missing}")
     if options.only in (None, "viewers"):
         five_hundred_viewers(options.seconds, options.viewers, options.viewer_rounds)
-    if options.only == "pages":
-        every_page(options.alerts, options.storms, options.rounds, options.data_dir)
+    if options.only == "pages" and not every_page(options.alerts, options.storms, options.rounds, options.data_dir):
+        sys.exit("a page failed, or missed the target")
     if options.only in (None, "policies"):
         # Last: it sets Django up in this process, with servers that are not there.
         policies.measure()

@@ -1,6 +1,8 @@
 """Dead letters on their page, in the API and in the admin: who may see and handle them, and what they are told."""
 
+import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -8,7 +10,7 @@ from pytest_django import Settings
 
 from ingestion.models import DeadLetter, Receiver
 from storms.models import Alert
-from tests.factories import make_admin, make_dead_letter, make_delivery, make_receiver, make_user
+from tests.factories import NOW, make_admin, make_alert, make_dead_letter, make_delivery, make_receiver, make_user
 from tests.harness.http import alert
 from tests.ingestion.test_dead_letters import limit_to, set_aside
 
@@ -132,9 +134,34 @@ def test_a_page_of_many_letters_costs_as_many_queries_as_one(django_assert_max_n
         shown(client)
 
 
+def test_a_replayed_letter_leads_to_its_alert_as_long_as_there_is_one() -> None:
+    kept = make_alert()
+    replayed = {
+        "state": "replayed",
+        "outcome": "individual",
+        "handled_by": "bob",
+        "handled_at": NOW,
+        "replayed_as": uuid4(),
+    }
+    for alert_id in (kept.id, uuid4(), None):
+        letter(alert_id=alert_id, **replayed)
+    seen = shown(log_in(VIEWER, "storms.view_alert"), state="replayed")
+    assert seen.count("Replayed by bob") == 3
+    assert re.findall(r'href="(/alerts/[^"]+)"', seen.split("<main")[1]) == [f"/alerts/{kept.id}/"]
+
+
+def test_a_letter_leads_to_its_delivery_for_who_may_see_it() -> None:
+    one = letter()
+    address = f'href="/system/deliveries/{one.delivery_id}/"'
+    client = log_in(VIEWER)
+    assert address not in shown(client)
+    client.force_login(make_user("eve", VIEWER, "ingestion.view_delivery"))
+    assert address in shown(client)
+
+
 def test_an_operator_replays_one(console, enqueued) -> None:
     [one] = set_aside(console, alert(namespace="payments"))
-    client = log_in(*OPERATOR)
+    client = log_in(*OPERATOR, "storms.view_alert")
     back = f"state=waiting&receiver={limit_to().name}"
 
     response = client.post(f"{PAGE}{one.id}/replay/", {"back": back}, follow=True)

@@ -14,7 +14,7 @@ from ingestion.silence_like import like_alert, like_storm
 from storms.matchers import parse_matchers
 from storms.models import Storm
 from storms.services.label_baseline import measure_label_baseline
-from tests.factories import make_alert, make_closed_storm, make_storm, make_user
+from tests.factories import NOW, make_alert, make_closed_storm, make_storm, make_user
 
 pytestmark = pytest.mark.django_db
 VIEWER = ("storms.view_storm", "storms.view_alert", "ingestion.view_silence")
@@ -61,6 +61,28 @@ def test_it_lists_what_is_silenced_now(ada: Client, django_assert_num_queries: A
     ended = unescape(ada.get("/silences/?state=expired").content.decode())
     assert 'team="over"' in ended
     assert "End it now" not in ended
+
+
+def test_a_silence_leads_to_what_it_silenced(ada: Client, client: Client) -> None:
+    silence = make_silence()
+    old = timezone.now() - timedelta(days=40)
+    make_alert(disposition="silenced", silence_id=silence.id, received_at=old, labels={"alertname": "Kept quiet"})
+    make_alert(received_at=old, labels={"alertname": "Loud"})
+    [address] = re.findall(r'href="([^"]+)">what it silenced<', ada.get("/silences/").content.decode())
+    assert unescape(address) == f"/alerts/?silence={silence.id}&range=all"
+    found = ada.get(unescape(address)).content.decode()
+    assert "Kept quiet" in found
+    assert "Loud" not in found
+    client.force_login(make_user("eve", "ingestion.view_silence"))
+    assert "what it silenced" not in client.get("/silences/").content.decode()
+
+
+def test_the_start_and_the_end_are_times(ada: Client) -> None:
+    silence = make_silence(starts_at=NOW + timedelta(days=3650), ends_at=NOW + timedelta(days=3651))
+    seen = ada.get("/silences/?state=pending").content.decode()
+    for moment, words in ((silence.starts_at, "2036-11-13 10:30:00 UTC"), (silence.ends_at, "2036-11-14 10:30:00 UTC")):
+        assert moment is not None
+        assert f'<time datetime="{moment.isoformat()}" title="{words}">{words}</time>' in seen
 
 
 def test_it_says_what_to_do_where_there_is_none(ada: Client) -> None:
@@ -193,6 +215,13 @@ def test_the_preview_counts_what_fires_and_the_open_storms(ada: Client) -> None:
 def test_the_preview_says_what_is_wrong(ada: Client) -> None:
     for matchers, said in (("x", "cannot read"), ("", "Write at least one matcher."), ("\x00", "Write at least one")):
         assert said in unescape(ada.get("/silences/preview/", {"matchers": matchers}).content.decode())
+
+
+def test_an_empty_form_asks_for_no_preview(ada: Client) -> None:
+    """It would open with an error about what one has had no time to write."""
+    assert 'hx-trigger="input changed' in ada.get("/silences/new/").content.decode()
+    filled = ada.get("/silences/new/", {"matchers": 'team="a"'}).content.decode()
+    assert 'hx-trigger="load, input changed' in filled
 
 
 def test_the_preview_works_without_javascript(ada: Client) -> None:

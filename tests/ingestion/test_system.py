@@ -176,6 +176,9 @@ def test_a_failed_sync_is_tried_again_at_once(admin: Client, enqueued: Any) -> N
     page = seen(admin)
     assert "503" in page
     assert "1 to be retried, 0 rejected" in page
+    when = '<time datetime="2027-11-16T10:30:00+00:00" title="2027-11-16 10:30:00 UTC">10:30:00</time> UTC'
+    assert f"the next at {when}" in page
+    assert f"the next at {when}" in admin.get(f"/storms/{row.id}/").content.decode()
     response = admin.post(f"/system/retry/{row.id}/", follow=True)
     assert "is tried again now." in response.content.decode()
     row.refresh_from_db()
@@ -318,6 +321,7 @@ def test_a_delivery_shows_what_it_held(admin: Client) -> None:
     assert "DiskFull" in page
     assert "Other" not in page
     assert "expected a string" in page
+    assert 'Delivery of <time datetime="2026-11-16T10:30:00+00:00"' in page
     assert f"/storms/{storm.id}/" in page
     assert admin.get(f"/system/deliveries/{uuid4()}/").status_code == 404
 

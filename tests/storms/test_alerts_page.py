@@ -16,12 +16,21 @@ from django.contrib.auth.models import User
 from django.http import QueryDict
 from django.test import Client
 
-from storms import alert_scan, label_completion
+from storms import alert_columns, alert_scan, label_completion
 from storms.alert_filter import AlertFilter
 from storms.alert_scan import TooSlow, scan
 from storms.models import Alert, AlertColumns, AuditEntry, LabelBaseline, SavedFilter
 from storms.pages.alerts import alerts_like
-from tests.factories import NOW, make_admin, make_alert, make_policy, make_receiver, make_storm, make_user
+from tests.factories import (
+    NOW,
+    make_admin,
+    make_alert,
+    make_delivery,
+    make_policy,
+    make_receiver,
+    make_storm,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -317,6 +326,17 @@ def test_columns_are_of_the_address_else_ones_own_else_usual(viewer: Client) -> 
     assert titles() == ["pod", "Status"]
 
 
+@pytest.mark.parametrize("asked", [["pod", "@status"], [alert_columns.NONE]])
+def test_ones_own_columns_stay_when_they_are_made_ones_own_again(asked: list[str], viewer: Client) -> None:
+    def keep(**params: Any) -> list[str]:
+        shown = get(viewer, **params)
+        viewer.post("/alerts/columns/", {"query": shown.context["query"]})
+        assert AlertColumns.objects.get().columns == [column.key for column in shown.context["columns"]]
+        return list(AlertColumns.objects.get().columns)
+
+    assert keep(col=asked) == keep() == keep(status="firing") == [key for key in asked if key != alert_columns.NONE]
+
+
 def test_every_column_has_something_to_show(viewer: Client) -> None:
     make_alert(storm=make_storm(group_labels={"namespace": "shop"}), policy=make_policy(name="strict"), priority="P1")
     columns = ["@resource", "@status", "@disposition", "@storm", "@received", "@times", "@outcome", "@receiver"]
@@ -549,6 +569,15 @@ def test_each_label_leads_to_alerts_like_it(viewer: Client) -> None:
     assert f'href="{address.replace("&", "&amp;")}"' in shown
     assert sorted(names(viewer.get(address))) == ["A", "B"]
     assert "odd.name%3D" not in shown
+
+
+def test_an_alert_leads_to_its_delivery_for_who_may_see_it(viewer: Client) -> None:
+    alert, pruned = make("A", delivery_id=make_delivery().id), make("B")
+    address = f'href="/system/deliveries/{alert.delivery_id}/"'
+    assert address not in viewer.get(f"/alerts/{alert.id}/").content.decode()
+    viewer.force_login(make_user("eve", "storms.view_alert", "ingestion.view_delivery"))
+    assert address in viewer.get(f"/alerts/{alert.id}/").content.decode()
+    assert "/system/deliveries/" not in viewer.get(f"/alerts/{pruned.id}/").content.decode()
 
 
 def test_an_alert_shows_its_other_episodes(viewer: Client) -> None:

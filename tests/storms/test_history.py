@@ -7,12 +7,14 @@ import io
 import re
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
+from html import unescape
 from random import Random
 from typing import Any
 
 import pytest
 import time_machine
 from django.test import Client
+from django.utils.html import escape
 
 from ingestion.daily import roll_up
 from ingestion.retention import prune_deliveries
@@ -219,6 +221,22 @@ def test_who_may_not_see_policies_gets_no_link_to_them(client: Client) -> None:
 # --- the calendar
 
 
+def test_an_alert_name_leads_to_its_alerts_in_storms_of_the_period(admin: Client, client: Client) -> None:
+    name = 'Disk "full" & slow'
+    storm = make_closed_storm(opened_at=NOW, alert_names=[{"name": name, "count": 2}])
+    for received_at in (NOW, NOW, NOW - timedelta(days=7)):
+        make_alert(storm=storm, labels={"alertname": name}, received_at=received_at)
+    make_alert(labels={"alertname": name}, received_at=NOW)
+    page = seen(admin, "?days=7")
+    [address] = re.findall(r'<a class="like" href="([^"]+)"', page)
+    found = admin.get(unescape(address))
+    assert [alert.received_at for alert, _ in found.context["rows"]] == [NOW, NOW]
+    client.force_login(make_user("viewer", "storms.view_storm"))
+    page = seen(client, "?days=7")
+    assert 'class="like"' not in page
+    assert escape(name) in page
+
+
 def test_each_day_with_storms_is_a_link_to_them(admin: Client) -> None:
     make_closed_storm(opened_at=YESTERDAY, alert_count=1200, group_labels={"namespace": "yesterday"})
     make_closed_storm(opened_at=NOW, severity="warning", group_labels={"namespace": "today"})
@@ -248,6 +266,12 @@ def test_the_days_agree_with_the_period() -> None:
 
 def listed(page: str) -> str:
     return page[page.index('id="storms"') :]
+
+
+def test_when_a_storm_opened_is_a_time(admin: Client) -> None:
+    make_closed_storm(opened_at=NOW)
+    when = '<time datetime="2026-11-16T10:30:00+00:00" title="2026-11-16 10:30:00 UTC">16 Nov, 10:30</time>'
+    assert when in listed(seen(admin))
 
 
 def test_the_storms_are_filtered(admin: Client) -> None:

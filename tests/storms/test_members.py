@@ -2,7 +2,9 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -175,9 +177,47 @@ def test_who_may_not_see_alerts_sees_no_list(kind: str, client: Client) -> None:
     assert "secret-1" not in client.get(f"/storms/{storm.id}/").content.decode()
 
 
+def test_a_resource_leads_to_as_many_alerts_as_it_is_said_to_have(admin: Client) -> None:
+    storm = make_storm(alert_count=9)
+    for _ in range(2):
+        on(storm, "api-1", namespace="a&b")
+    on(storm, "api-1", namespace="a&b", status="resolved", labels={"alertname": "DiskPressure"})
+    on(storm, "api-1", namespace="other")
+    on(storm, "api-1", namespace="a&b", resource_kind="Node")
+    on(storm, "api-10", namespace="a&b")
+    on(make_storm(), "api-1", namespace="a&b")
+    for search in ("", "?q=diskpressure", "?status=firing"):
+        page = admin.get(f"/storms/{storm.id}/resources/{search}").content.decode()
+        links = re.findall(r'href="([^"]+)" aria-label="The alerts of [^"]+">(\d+)</a>', page)
+        counted = {unescape(address): int(number) for address, number in links}
+        assert sorted(counted.values()) == ([3] if "disk" in search else [1, 1, 1, 3])
+        for address, number in counted.items():
+            assert len(admin.get(address).context["page"].rows) == number
+
+
+def test_the_alerts_of_a_resource_are_searched_and_left_again(admin: Client) -> None:
+    storm = make_storm(alert_count=61)
+    for n in range(60):
+        on(storm, "api-1", received_at=NOW - timedelta(seconds=n))
+    on(storm, "api-2")
+    address = f"/storms/{storm.id}/alerts/"
+    query = "?namespace=payments&amp;kind=Pod&amp;name=api-1"
+    seen = admin.get(address + unescape(query)).content.decode()
+    assert "Pod/api-1 in payments" in seen
+    assert f'<a class="chip" href="{address}"' in seen
+    for name, value in (("namespace", "payments"), ("kind", "Pod"), ("name", "api-1")):
+        assert f'<input type="hidden" name="{name}" value="{value}">' in seen
+    [more] = re.findall(r'href="([^"]+)">More<', seen)
+    assert listed(admin.get(unescape(more)).content.decode()) == ["api-1"] * 10
+    lines = b"".join(admin.get(f"/storms/{storm.id}/alerts.csv{unescape(query)}").streaming_content).splitlines()
+    assert len(lines) == 61
+
+
 def test_hostile_names_are_text(admin: Client) -> None:
     storm = make_storm()
     on(storm, "<script>alert(1)</script>", namespace='"><img src=x>', labels={"alertname": "<b>"})
+    resource = urlencode({"namespace": '"><img src=x>', "kind": "<b>\0", "name": "<script>alert(1)</script>"})
+    assert "<script>alert" not in admin.get(f"/storms/{storm.id}/alerts/?{resource}").content.decode()
     for kind in ("alerts", "resources"):
         seen = admin.get(f"/storms/{storm.id}/{kind}/?q=%22%3E%3Cimg").content.decode()
         seen += admin.get(f"/storms/{storm.id}/{kind}/").content.decode()

@@ -1,5 +1,6 @@
 """A RemediationRequest as applied, beside what the cluster has: field by field, as YAML, and what drifted."""
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -10,8 +11,9 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storms.desired import desired_manifest
 from storms.differences import MAX_VALUE, Difference, differences
-from storms.models import LocalResource, ObservedResource, RemediationRequest
+from storms.models import LocalResource, ObservedResource, RemediationRequest, StormEvent
 from storms.observed import MAX_DIFFERENCES, MAX_STATUS_BYTES, compare, storable, storable_status
 from storms.tasks import sync
 from tests.factories import make_admin, make_alert, make_event, make_manifest, make_request, make_storm, make_user
@@ -194,6 +196,52 @@ def test_both_can_be_downloaded(admin: Client) -> None:
     assert held["Content-Disposition"] == f'attachment; filename="{request.name}-in-cluster.yaml"'
     ObservedResource.objects.update(body={})
     assert admin.get(f"/api/v1/remediation-requests/{request.id}/observed.yaml").status_code == 404
+
+
+@pytest.mark.parametrize("kind", ["storm", "alert"])
+def test_a_manifest_that_was_rejected_at_once_can_be_read_and_downloaded(kind: str, admin: Client) -> None:
+    """Nothing was applied: what is needed to see why is what would be sent."""
+    never: dict[str, Any] = {
+        "manifest": None,
+        "applied_at": None,
+        "apply_count": 0,
+        "applied_version": 0,
+        "cluster": "",
+    }
+    storm = make_storm()
+    alert = make_alert(storm=storm if kind == "storm" else None)
+    owner: dict[str, Any] = {"storm": storm} if kind == "storm" else {"alert": alert}
+    request = make_request(**owner, **never, sync_state="rejected", last_error="severity: Unsupported value")
+    page = f"/remediation-requests/{request.id}/"
+    assert f'hx-get="{page}"' in admin.get(f"/{kind}s/{request.id}/").content.decode()
+    part = admin.get(page, headers={"HX-Request": "true"}).content.decode()
+    assert "not in the cluster yet" in part
+    assert "signalName: HighLatency" in part
+    seen = admin.get(page).content.decode()
+    assert "Unsupported value" in seen
+    [address] = re.findall(r'href="([^"]+)">Download YAML as it would be sent<', seen)
+    events = StormEvent.objects.count()
+    answer = admin.get(address)
+    assert answer["Content-Disposition"] == f'attachment; filename="{request.name}-desired.yaml"'
+    row = RemediationRequest.objects.select_related("alert", "superseded_by").get(id=request.id)
+    assert yaml.safe_load(answer.content) == desired_manifest(row)
+    assert "Download YAML as applied" not in seen
+    assert StormEvent.objects.count() == events
+
+
+def test_a_change_that_was_rejected_is_shown_beside_what_was_applied(admin: Client) -> None:
+    request = remote(sync_state="rejected", last_error="spec.severity: Unsupported value")
+    make_alert(storm=request.storm)
+    seen = admin.get(f"/remediation-requests/{request.id}/").content.decode()
+    assert "As the console would send it: the cluster rejected it" in seen
+    assert "Download YAML as applied" in seen
+    assert "Download YAML as it would be sent" in seen
+
+
+def test_a_storm_without_an_alert_has_nothing_to_send_yet(admin: Client) -> None:
+    request = make_request(storm=make_storm(), manifest=None, applied_at=None, sync_state="pending")
+    assert "nothing to send before" in admin.get(f"/remediation-requests/{request.id}/").content.decode()
+    assert admin.get(f"/api/v1/remediation-requests/{request.id}/desired.yaml").status_code == 404
 
 
 def test_who_may_not_see_requests_sees_none(client: Client) -> None:

@@ -131,8 +131,21 @@ def test_a_total_leads_to_where_it_can_be_looked_into(admin: Client) -> None:
     assert {page.status_code for page in pages.values()} == {200}
     assert "held-pod" in pages["Held"].content.decode()
     assert "silent-eu" not in pages["Held"].content.decode()
+    assert links["Syncs failing"] == "/system/#failures"
+    assert 'id="failures"' in pages["Syncs failing"].content.decode()
     assert "silent-eu" in pages["Receivers silent"].content.decode()
     assert "held-pod" not in pages["Receivers silent"].content.decode()
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"), [((), False), (("ingestion.view_delivery", "storms.view_remediationrequest"), True)]
+)
+def test_failing_syncs_are_a_link_for_who_may_see_them(more: tuple[str, ...], expected: bool, client: Client) -> None:
+    client.force_login(make_user("eye", "storms.view_storm", *more))
+    seen = client.get("/").content.decode()
+    assert ('<a href="/system/#failures">Syncs failing</a>' in seen) is expected
+    if expected:
+        assert client.get("/system/").status_code == 200
 
 
 def test_the_page_shows_every_storm_in_its_section(admin: Client) -> None:

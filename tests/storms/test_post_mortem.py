@@ -112,6 +112,16 @@ def test_the_markdown_tells_it_in_sections() -> None:
     ]  # fmt: skip
 
 
+def test_resources_of_one_name_in_many_namespaces_and_of_many_kinds_are_many() -> None:
+    storm = make_storm()
+    for namespace in ("a", "b", "c"):
+        for _ in range(2):
+            make_alert(storm=storm, namespace=namespace, resource_name="web-0")
+    make_alert(storm=storm, namespace="c", resource_kind="Node", resource_name="web-0")
+    document = post_mortem(storm, NOW)
+    assert document["impact"]["resources"] == len(document["resources"]) == 4
+
+
 def test_an_open_storm_that_nobody_has_can_be_told_too() -> None:
     text = markdown(post_mortem(make_storm(), NOW))
     assert "is still open." in text

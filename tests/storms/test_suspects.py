@@ -1,12 +1,15 @@
 """Lift and suspects, and what they are counted from."""
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,8 +142,8 @@ def test_without_a_baseline_there_is_a_breakdown_and_no_suspect() -> None:
 
 
 def test_the_breakdown_is_bounded_and_says_what_it_left_out() -> None:
-    pods = next(label for label in breakdown_of(storm_on("node-7", number=25)).labels if label.name == "pod")
-    assert (len(pods.values), pods.different, pods.more, pods.alerts) == (10, 25, 15, 25)
+    pods = next(label for label in breakdown_of(storm_on("node-7", number=45)).labels if label.name == "pod")
+    assert (len(pods.values), pods.different, pods.more, pods.alerts) == (40, 45, 5, 45)
 
 
 def test_a_large_storm_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +236,43 @@ def test_a_part_leaves_out_labels_that_differ_on_every_alert(admin: Client) -> N
     assert "<caption>node" in part
     assert "<caption>pod" not in part
     assert "<caption>pod" in admin.get(page).content.decode()
+
+
+def test_its_own_page_shows_the_values_that_a_part_leaves_out(admin: Client) -> None:
+    storm = storm_on("node-7", number=12)
+    for n in range(12):
+        make_alert(storm=storm, labels=labels(zone=f"zone-{n:02}", pod="same"))
+    make_alert(storm=storm, labels=labels(zone="zone-00", pod="same"))
+    page = f"/storms/{storm.id}/breakdown/"
+    part = admin.get(page, headers={"HX-Request": "true"}).content.decode()
+    assert part.count(">zone-") == 5
+    assert "and 7 more values" in part
+    whole = admin.get(page).content.decode()
+    assert whole.count(">zone-") == 12
+    assert "more value" not in whole
+
+
+def test_each_value_leads_to_the_storm_s_alerts_with_it(admin: Client) -> None:
+    usual(30, node="node-1")
+    value = 'a "b" & c\\d'
+    storm = storm_on(value)
+    storm_on(value, namespace="elsewhere")
+    make_alert(storm=storm, labels=labels(node="node-8", pod="other"))
+    measured()
+    seen = admin.get(f"/storms/{storm.id}/breakdown/").content.decode()
+    link = rf'<a class="like" href="([^"]+)"[^>]*>{re.escape(escape(value))}<'
+    suspect, listed = re.findall(link, seen)
+    assert suspect == listed
+    found = admin.get(unescape(suspect))
+    assert {(alert.storm_id, alert.labels["node"]) for alert, _ in found.context["rows"]} == {(storm.id, value)}
+    assert found.context["shown"] == 10
+
+
+def test_a_value_that_was_cut_and_a_name_that_no_matcher_has_lead_nowhere(admin: Client) -> None:
+    storm = make_storm()
+    make_alert(storm=storm, labels={"alertname": "A", "note": "x" * 300, "app.kubernetes.io/name": "shop"})
+    seen = admin.get(f"/storms/{storm.id}/breakdown/").content.decode()
+    assert re.findall(r'<a class="like"[^>]*>([^<]+)<', seen) == ["A"]
 
 
 def test_the_page_says_why_nothing_is_suspect(admin: Client) -> None:
