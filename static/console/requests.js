@@ -32,7 +32,7 @@ document.addEventListener("htmx:confirm", (event) => {
 });
 
 // Why nothing came, and what to do.
-export function failure(status) {
+function failure(status) {
   if (!status) return "The console did not answer. Check the network, then try again.";
   if (status === 403) return "You may not see this any more. Ask an administrator for the permission, then reload the page.";
   if (status === 404) return "This is gone. Reload the page.";
