@@ -5,6 +5,7 @@ from django.urls import path
 from ingestion import dead_letter_pages, pages, reconcile_pages, silence_pages
 
 urlpatterns = [
+    path("receivers/heard/", pages.heard, name="receivers-heard"),
     path("silences/", silence_pages.silences, name="silences"),
     path("silences/new/", silence_pages.new, name="new-silence"),
     path("silences/preview/", silence_pages.preview, name="preview-silence"),

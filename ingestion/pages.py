@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from ingestion import counting, system
 from ingestion.models import DeadLetter, Delivery, Receiver
+from ingestion.templatetags.receivers import receivers_heard
 from stormconsole import facts
 from stormconsole.facts import StoreFacts
 from storms.actions import OPERATE
@@ -40,6 +41,12 @@ def system_page(request: HttpRequest) -> HttpResponse:
     """The whole page; for htmx the part that changes by itself."""
     template = "console/_system.html" if is_part(request) else "console/system.html"
     return render(request, template, _health(request) | _deliveries(request))
+
+
+@console_page("storms.view_storm")
+def heard(request: HttpRequest) -> HttpResponse:
+    """The part of the first page that says when each receiver was heard last."""
+    return render(request, "console/_heard.html", {"heard": receivers_heard()})
 
 
 @dataclass(frozen=True, slots=True)

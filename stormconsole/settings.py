@@ -57,6 +57,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Behind the one before: it asks who is logged in.
+    "stormconsole.background.BackgroundMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Last: it puts the answer to one login too many in the place of the login page.
@@ -215,6 +217,7 @@ X_FRAME_OPTIONS = "DENY"
 # Hosts and networks inside that the console may ask, though a person typed their address (stormconsole/outgoing.py).
 ALLOWED_OUTGOING = [name.lower() for name in env.names("ALLOWED_OUTGOING")]
 LOGIN_URL = "login"
+CSRF_FAILURE_VIEW = "stormconsole.background.csrf_failure"
 LOGIN_REDIRECT_URL = "now"
 LOGOUT_REDIRECT_URL = "login"
 APPEND_SLASH = True

@@ -10,16 +10,19 @@ What came in over the last day is not counted over and over: minutes that are ov
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 
-from storms.choices import AlertStatus, Disposition, SyncState
-from storms.models import Alert, RemediationRequest
+from storms.choices import AlertStatus, Disposition, StormState, SyncState
+from storms.live import IN_SIGHT
+from storms.models import Alert, RemediationRequest, Storm
 
 TTL_SECONDS = 5
 DAY = timedelta(days=1)
@@ -50,6 +53,9 @@ class Totals(TypedDict):
     deferred: int
     failed_syncs: int
     silent_receivers: int
+    open_storms: int
+    settled_storms: int
+    firing_in_storms: int
     alerts_24h: int
     resources_24h: int
     last_alert_at: str | None
@@ -96,6 +102,7 @@ def count_totals() -> Totals:
     return {
         **count_trouble(),
         "silent_receivers": silent_alerts().count(),
+        **count_in_sight(),
         "alerts_24h": alerts,
         "resources_24h": resources,
         "last_alert_at": newest.isoformat() if newest else None,
@@ -116,6 +123,23 @@ def count_trouble() -> Trouble:
         "deferred": Alert.objects.filter(disposition=Disposition.DEFERRED).count(),
         "failed_syncs": RemediationRequest.objects.filter(sync_state__in=failed).count(),
     }
+
+
+class InSight(TypedDict):
+    open_storms: int
+    settled_storms: int
+    firing_in_storms: int
+
+
+def count_in_sight() -> InSight:
+    """Open and settled storms, and what fires in them, counted now: a page may show fewer (`live.MAX_STORMS`)."""
+    is_open = Q(state=StormState.OPEN)
+    counted: Any = Storm.objects.filter(IN_SIGHT).aggregate(
+        open_storms=Count("id", filter=is_open),
+        settled_storms=Count("id", filter=~is_open),
+        firing_in_storms=Coalesce(Sum("firing_count"), 0),
+    )
+    return cast(InSight, counted)
 
 
 def silent_alerts() -> Any:

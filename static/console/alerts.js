@@ -33,10 +33,6 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target === results) showResults();
   refreshTimes();
 });
-// A refused filter (400) is an answer too: what was typed stays in the field.
-document.body.addEventListener("htmx:responseError", (event) => {
-  if (event.detail.target === results) results.dataset.failed = event.detail.xhr.status;
-});
 
 function showResults() {
   const error = document.getElementById("q-error");

@@ -1,5 +1,7 @@
 // A text field that completes what is typed before the caret (ARIA: combobox with a listbox). The server says what fits.
 
+import { ask } from "./requests.js";
+
 const PAUSE = 120;
 
 export class Combobox {
@@ -35,7 +37,7 @@ export class Combobox {
     address.searchParams.set("q", text);
     let answer;
     try {
-      const response = await fetch(address, { headers: { Accept: "application/json" } });
+      const response = await ask(address, { headers: { Accept: "application/json" } });
       answer = response.ok ? await response.json() : { items: [] };
     } catch {
       answer = { items: [] }; // no network: nothing to offer

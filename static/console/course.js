@@ -1,6 +1,7 @@
 // A storm's course: its charts, the numbers at one moment, and the replay that moves that moment.
 
 import { CourseCharts } from "./charts.js";
+import { ask, whenSeen } from "./requests.js";
 
 const LIVE_PAUSE = 4000;
 const LIVE_AGAIN = 20000;
@@ -28,12 +29,17 @@ async function load() {
   clearTimeout(waiting);
   fetchedAt = Date.now();
   try {
-    const response = await fetch(panel.dataset.course, { headers: { Accept: "application/json" }, redirect: "error" });
+    const response = await ask(panel.dataset.course, { headers: { Accept: "application/json" } });
     if (response.ok) take(await response.json());
   } catch {
     // The next change or the timer tries again.
   }
-  if (!course || course.live) waiting = setTimeout(load, LIVE_AGAIN);
+  if (!course || course.live) loadIn(LIVE_AGAIN);
+}
+
+function loadIn(pause) {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => whenSeen(load), pause);
 }
 
 function take(fresh) {
@@ -185,7 +191,6 @@ at.addEventListener("input", () => {
 // static/console/storm.js says when the storm has changed; it may every second.
 document.addEventListener("storm:changed", () => {
   show();
-  clearTimeout(waiting);
-  waiting = setTimeout(load, Math.max(LIVE_PAUSE - (Date.now() - fetchedAt), 0));
+  loadIn(Math.max(LIVE_PAUSE - (Date.now() - fetchedAt), 0));
 });
-load();
+whenSeen(load);

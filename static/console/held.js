@@ -14,9 +14,12 @@ const template = document.getElementById("held-row").content.firstElementChild;
 export function showHeld({ groups, more, alerts }) {
   const known = new Map([...list.children].map((row) => [row.dataset.key, row]));
   const rows = groups.map((group) => fill(known.get(group.key) ?? template.cloneNode(true), group));
+  const focused = document.activeElement;
   const gone = [...known.values()].filter((row) => !rows.includes(row));
   for (const row of gone) row.remove();
   rows.forEach((row, place) => list.children[place] !== row && list.insertBefore(row, list.children[place] ?? null));
+  // A row that moved has lost the focus.
+  if (rows.includes(focused) && focused !== document.activeElement) focused.focus({ preventScroll: true });
   section.hidden = !groups.length;
   if (alerts < COUNTED) setTotal("held", alerts); // sooner than the totals say it
   setText(section.querySelector("[data-how-many]"), String(groups.length + more));

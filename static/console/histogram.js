@@ -2,6 +2,8 @@
 
 import uPlot from "../vendor/uplot-1.6.32/uPlot.esm.js";
 
+import { ask } from "./requests.js";
+
 const HEIGHT = 124;
 const SEVERITIES = ["critical", "warning", "info"];
 let shown = null;
@@ -21,7 +23,7 @@ export async function drawHistogram(figure, onNarrow) {
   sum.textContent = "Counting…";
   request = new AbortController();
   try {
-    const response = await fetch(figure.dataset.url, { signal: request.signal, headers: { Accept: "application/json" } });
+    const response = await ask(figure.dataset.url, { signal: request.signal, headers: { Accept: "application/json" } });
     const answer = await response.json();
     if (answer.error) {
       sum.textContent = answer.error;

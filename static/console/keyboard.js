@@ -5,11 +5,12 @@ const CHORD_PAUSE = 1500;
 const help = document.getElementById("keys");
 let chord = 0;
 
+// Each says whether it did something.
 const KEYS = {
   "/": focusSearch,
   j: () => step(1),
   k: () => step(-1),
-  "?": () => help?.showModal(),
+  "?": showHelp,
 };
 
 document.addEventListener("keydown", (event) => {
@@ -23,24 +24,34 @@ document.addEventListener("keydown", (event) => {
     chord = Date.now() + CHORD_PAUSE;
     return;
   }
-  if (!Object.hasOwn(KEYS, event.key)) return;
-  event.preventDefault();
-  KEYS[event.key]();
+  // What does nothing leaves the key to the browser.
+  if (Object.hasOwn(KEYS, event.key) && KEYS[event.key]()) event.preventDefault();
 });
 
 document.addEventListener("click", (event) => {
-  if (event.target.closest("[data-help]")) help?.showModal();
+  if (event.target.closest("[data-help]")) showHelp();
   if (event.target === help) help.close(); // its backdrop
 });
 
+// A select takes letters too.
 function isTyping(target) {
-  return target.isContentEditable || target.matches("input, textarea, select");
+  const text = "input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=submit], [type=reset])";
+  return target.isContentEditable || target.matches(`${text}, textarea, select`);
 }
 
+function showHelp() {
+  help?.showModal();
+  return Boolean(help);
+}
+
+// The page's own; where there is none in sight, the alert explorer's.
 function focusSearch() {
-  const field = document.querySelector("[data-search]");
+  const field = [...document.querySelectorAll("[data-search]")].find((one) => one.checkVisibility());
+  const explorer = document.querySelector('nav [data-key="a"]');
   field?.focus();
-  field?.select?.();
+  field?.select();
+  if (!field && explorer) location.assign(`${explorer.href}#q`); // the browser focuses what the fragment names
+  return Boolean(field ?? explorer);
 }
 
 function follow(event, link) {
@@ -49,17 +60,18 @@ function follow(event, link) {
   link.click();
 }
 
-// Focuses the next row's link (or the row itself, if it is one), so that Enter opens it and a screen reader says it.
+// Focuses the next row's link, so that Enter opens it, or a row that leads nowhere itself, so that a screen reader says it.
 function step(by) {
   const rows = [...document.querySelectorAll("[data-row]")].filter((row) => row.checkVisibility());
-  if (!rows.length) return;
+  if (!rows.length) return false;
   const at = rows.findIndex((row) => row.contains(document.activeElement));
   const next = at < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(Math.max(at + by, 0), rows.length - 1);
   const row = rows[next];
-  const link = row.matches("a[href]") ? row : row.querySelector("a[href]");
-  if (!link) return;
-  link.focus({ preventScroll: true });
+  const target = row.matches("a[href]") ? row : (row.querySelector("a[href]") ?? row);
+  if (target === row && !row.matches("a[href]")) row.tabIndex = -1;
+  target.focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
+  return true;
 }
 
 function leave(event) {

@@ -1,16 +1,20 @@
+/* global htmx */
 // The first page: starts from what the server rendered, then follows /ws/storms/.
 // Labels and messages come from outside: they go into the page as text, never as markup.
 
 import "./act.js";
-import { setText } from "./dom.js";
+import { numberIn, setText } from "./dom.js";
 import { showHeld } from "./held.js";
+import { whenSeen } from "./requests.js";
 import { fill, showRate } from "./row.js";
 import { sift } from "./sieve.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime } from "./time.js";
-import { noteAlert, setTotal, showTotals } from "./totals.js";
+import { noteAlert, setTotal, showTotals, total } from "./totals.js";
 
 const RATE_PAUSE = 5000;
+const HEARD_PAUSE = 30000;
+const MOST = Number(document.getElementById("now").dataset.most); // storms that a snapshot holds
 const template = document.getElementById("storm-row").content.firstElementChild;
 const sections = new Map([...document.querySelectorAll("[data-section]")].map((s) => [s.dataset.section, s]));
 const rows = new Map();
@@ -20,19 +24,28 @@ const title = document.title;
 const icon = document.querySelector('link[rel="icon"]');
 const calmIcon = icon.getAttribute("href");
 const announcement = document.getElementById("announcement");
+const numberOf = (state) => Number(sections.get(state).dataset.number);
+let isCut = document.querySelectorAll('.storm[data-id]:not([data-state="closed"])').length >= MOST;
+let inSight = { open: numberOf("open"), settled: numberOf("settled"), firing: numberIn(total("firing")) };
 
 function receive(message) {
   if (message.at) learnServerTime(message.at);
   if (message.type === "snapshot") takeSnapshot(message.storms);
   if (message.type === "update") for (const storm of message.storms ?? []) takeStorm(storm);
-  if (message.totals) showTotals(message.totals);
+  if (message.totals) takeTotals(message.totals);
   if (message.held) showHeld(message.held);
   summarise();
   sift();
 }
 
+function takeTotals(totals) {
+  inSight = { open: totals.open_storms, settled: totals.settled_storms, firing: totals.firing_in_storms };
+  showTotals(totals);
+}
+
 // A snapshot holds all that belongs on the page.
 function takeSnapshot(storms) {
+  isCut = storms.filter((storm) => storm.state !== "closed").length >= MOST;
   const seen = new Set(storms.map((storm) => storm.id));
   for (const id of rows.keys()) {
     if (!seen.has(id)) forget(id);
@@ -119,16 +132,36 @@ function summarise() {
     if (row.dataset.state !== "closed") firing += Number(row.dataset.firing);
   }
   trim(sections.get("closed"));
+  // The rows say it at once, the totals some seconds later: they count where the page does not hold all.
+  const number = (name, shown) => (isCut ? Math.max(shown, inSight[name]) : shown);
   for (const [state, section] of sections) {
-    section.hidden = state !== "open" && !counts[state];
-    const howMany = section.querySelector("[data-how-many]");
-    if (howMany) setText(howMany, String(counts[state]));
+    const all = number(state, counts[state]);
+    section.hidden = state !== "open" && !all;
+    if (state !== "closed") showNumber(section, all, counts[state]);
   }
-  document.getElementById("empty").hidden = counts.open > 0;
-  setTotal("open", counts.open);
-  setTotal("settled", counts.settled);
-  setTotal("firing", firing);
-  showInTab(counts.open);
+  const open = number("open", counts.open);
+  showQuiet(!open);
+  setTotal("open", open);
+  setTotal("firing", number("firing", firing));
+  showInTab(open);
+}
+
+function showNumber(section, all, shown) {
+  setText(section.querySelector("[data-how-many]"), all.toLocaleString("en"));
+  section.querySelector("[data-more]").hidden = all <= shown;
+  setText(section.querySelector("[data-more] span"), (all - shown).toLocaleString("en"));
+}
+
+function showQuiet(isQuiet) {
+  const empty = document.getElementById("empty");
+  const isNew = empty.hidden && isQuiet;
+  empty.hidden = !isQuiet;
+  if (isNew) whenSeen(askWhoWasHeard);
+}
+
+function askWhoWasHeard() {
+  const heard = document.getElementById("heard");
+  if (heard.checkVisibility()) htmx.trigger(heard, "refresh");
 }
 
 // The tab tells how many storms are open, and its icon how bad the worst is.
@@ -160,6 +193,7 @@ for (const left of ["pointerleave", "focusout"]) {
 setInterval(() => {
   if (!document.hidden) for (const row of sections.get("open").querySelectorAll(".storm")) showRate(row);
 }, RATE_PAUSE);
+setInterval(() => whenSeen(askWhoWasHeard), HEARD_PAUSE);
 summarise();
 sift();
 new LiveSocket("/ws/storms/", receive, document.getElementById("connection"));

@@ -2,6 +2,7 @@
 // One storm's page: when the storm changes, its parts are fetched again, rendered and escaped by the server.
 
 import { numberIn } from "./dom.js";
+import { ask, whenSeen } from "./requests.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime, refreshTimes } from "./time.js";
 
@@ -15,7 +16,12 @@ let stale = false;
 function receive(message) {
   if (message.at) learnServerTime(message.at);
   const storm = message.type === "snapshot" ? message.storms[0] : message.storm;
-  if (storm && storm.version > shown) refresh();
+  if (storm && storm.version > shown) whenSeen(follow);
+}
+
+// A connection that was let go in a hidden tab comes back with a snapshot, which asks for the page.
+function follow() {
+  if (document.body.dataset.connection !== "paused") refresh();
 }
 
 // One request at a time and a pause after it: a storm may change every second, for many open pages.
@@ -27,14 +33,14 @@ async function refresh() {
   busy = true;
   again = false;
   try {
-    const response = await fetch(location.href, { headers: { Accept: "text/html", "X-Console-Refresh": "1" }, redirect: "error" });
+    const response = await ask(location.href, { headers: { Accept: "text/html", "X-Console-Refresh": "1" } });
     if (response.ok) replace(new DOMParser().parseFromString(await response.text(), "text/html"));
   } catch {
     // The next change or snapshot tries again.
   }
   setTimeout(() => {
     busy = false;
-    if (again) refresh();
+    if (again) whenSeen(follow);
   }, PAUSE);
 }
 

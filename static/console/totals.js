@@ -33,6 +33,6 @@ export function setTotal(name, value) {
   if ("warn" in box.dataset) box.dataset.warn = value;
 }
 
-function total(name) {
+export function total(name) {
   return document.querySelector(`[data-total="${name}"]`);
 }

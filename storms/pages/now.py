@@ -22,14 +22,20 @@ def now(request: HttpRequest) -> HttpResponse:
     storms = live.storm_messages(live.storms_in_sight())
     ended = live.storm_messages(live.storms_ended_last())
     numbers = totals()
+    burning = [storm for storm in storms if storm["state"] == "open"]
+    settled = [storm for storm in storms if storm["state"] == live.SETTLED]
+    firing = sum(storm["firing_count"] for storm in storms)
+    # The totals are some seconds old: where all storms are on the page, they say it better.
+    is_cut = len(storms) >= live.MAX_STORMS
     context = {
         "sections": [
-            _section("open", "Open storms", [storm for storm in storms if storm["state"] == "open"]),
-            _section("settled", "Settled: closed, still firing", [s for s in storms if s["state"] == live.SETTLED]),
+            _section("open", "Open storms", burning, numbers["open_storms"] if is_cut else 0),
+            _section("settled", "Settled: closed, still firing", settled, numbers["settled_storms"] if is_cut else 0),
             _section("closed", "Ended last", ended),
         ],
+        "most_storms": live.MAX_STORMS,
         "held": held_groups(),
-        "firing": sum(storm["firing_count"] for storm in storms),
+        "firing": max(firing, numbers["firing_in_storms"]) if is_cut else firing,
         "totals": numbers,
         "links": _links(request.user),
         "severities": Severity.values,
@@ -43,8 +49,10 @@ def now(request: HttpRequest) -> HttpResponse:
     return render(request, "console/now.html", context)
 
 
-def _section(state: str, title: str, storms: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"state": state, "title": title, "storms": storms}
+def _section(state: str, title: str, storms: list[dict[str, Any]], number: int = 0) -> dict[str, Any]:
+    """`number`: how many there are, where the page cannot hold all."""
+    number = max(number, len(storms))
+    return {"state": state, "title": title, "storms": storms, "number": number, "more": number - len(storms)}
 
 
 def _links(user: Any) -> dict[str, str]:

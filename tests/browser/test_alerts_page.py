@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Console
+from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
+from tests.browser.test_now import LOW_CONTRAST, failing, look_away, look_back
 from tests.harness.wait import wait_until
 
 pytestmark = pytest.mark.slow
@@ -182,6 +183,63 @@ def test_a_phone_shows_it_without_sideways_scrolling(open_page: OpenPage, namesp
     page.get_by_text("Columns…").click()
     page.get_by_text("Save…").click()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_search_that_fails_says_so_and_what_to_do(open_page: OpenPage, namespace: str) -> None:
+    page = open_explorer(open_page)
+    told = page.locator("#results > [data-failed]")
+    parts = re.compile(r"/alerts/\?q=")
+
+    for status, words in (
+        (500, "failed with error 500"),
+        (403, "You may not see this any more"),
+        (0, "did not answer"),
+    ):
+        page.route(parts, failing(status))
+        search(page, f'{{namespace="{namespace}"}}')
+        expect(told).to_contain_text(words)
+        assert page.evaluate(LOW_CONTRAST) == []
+        page.unroute(parts)
+    search(page, f'{{namespace="{namespace}"}}')
+    expect(rows(page)).to_have_count(3)
+    expect(told).to_have_count(0)
+    expect_not_reloaded(page)
+
+
+def test_who_searches_logged_out_comes_back_after_the_login(open_page: OpenPage, namespace: str) -> None:
+    page = open_explorer(open_page, f'?q={{namespace="{namespace}"}}&range=7d')
+    page.context.clear_cookies()
+    page.select_option("#status", "firing")
+    expect(page).to_have_url(re.compile("/login/"))
+    log_in_as(page, USER, PASSWORD)
+    expect(page).to_have_url(re.compile(rf"/alerts/\?q=.*{namespace}.*range=7d$"))
+    expect(rows(page)).to_have_count(3)
+
+
+GO_ON = """() => {
+  const row = document.createElement("tr");
+  row.className = "going-on";
+  const ask = { get: "/alerts/?part=rows", trigger: "load delay:10ms", swap: "outerHTML", target: "this" };
+  for (const [name, value] of Object.entries(ask)) row.setAttribute(`hx-${name}`, value);
+  row.append(document.createElement("td"));
+  document.getElementById("rows").append(row);
+  htmx.process(row);
+}"""
+
+
+def test_a_bounded_search_goes_on_when_the_tab_is_looked_at(open_page: OpenPage, namespace: str) -> None:
+    page = open_explorer(open_page, f'?q={{namespace="{namespace}"}}')
+    page.clock.install()
+    look_away(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(GO_ON)  # as with more alerts than one page looks through
+    page.clock.fast_forward(1_000)
+    expect(page.locator(".going-on")).to_have_count(1)
+    assert asked == []
+    look_back(page)
+    expect(page.locator(".going-on")).to_have_count(0)
+    assert len(asked) == 1
 
 
 def test_it_works_without_javascript(open_page: OpenPage, namespace: str) -> None:

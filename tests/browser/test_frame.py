@@ -7,13 +7,24 @@ from itertools import count
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Console
+from tests.browser.conftest import PASSWORD, Console
 from tests.browser.test_now import expect_live, row
+from tests.harness.http import resolved
 
 pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Page]
 _namespaces = count(1)
+MAKE_SILENCES = f"""
+from django.utils import timezone
+from ingestion.models import Silence
+from ingestion.silence_services import create_silence
+from stormconsole.accounts.services import create_user
+create_user(username="listens", role="viewer", password="{PASSWORD}")
+for number in range(3):
+    silence = Silence(matchers=f'pod="{{number}}"', comment="a test", starts_at=timezone.now())
+    create_silence(silence=silence, author="ada")
+"""
 
 
 @pytest.fixture
@@ -42,6 +53,69 @@ def test_j_and_k_go_over_the_rows_and_enter_opens_one(open_page: OpenPage, conso
     page.keyboard.press("g")
     page.keyboard.press("n")
     expect(page).to_have_url(re.compile(r":\d+/$"))
+
+
+def test_j_and_k_go_over_rows_that_lead_nowhere_too(open_page: OpenPage, console: Console, namespace: str) -> None:
+    ended = console.send(namespace, 10)
+    console.deliver([resolved(item) for item in ended])
+    console.send(f"{namespace}-open", 10)
+    page = open_page("/")
+    expect(row(page, namespace, "closed")).to_be_visible()
+    expect_live(page)
+    console.send(f"{namespace}-counts", 7)
+    counting = page.locator("#held .counting", has=page.get_by_text(f"{namespace}-counts", exact=True))
+    counting.wait_for()
+    for _ in range(page.locator("#section-open .storm:visible, #held .counting:visible").count()):
+        page.keyboard.press("j")
+    expect(page.locator("#held .counting:focus")).to_have_count(1)
+    for _ in range(page.locator("[data-row]:visible").count()):
+        page.keyboard.press("j")
+    expect(page.locator("#section-closed a.group").last).to_be_focused()
+
+
+def test_j_and_k_work_where_a_viewer_has_no_links(open_page: OpenPage, console: Console) -> None:
+    console.stack.manage("shell", "--verbosity", "0", "-c", MAKE_SILENCES)
+    page = open_page("/silences/", user=("listens", PASSWORD))
+    silences = page.locator(".silence")
+    page.keyboard.press("j")
+    expect(silences.nth(0)).to_be_focused()
+    page.keyboard.press("j")
+    expect(silences.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(silences.nth(0)).to_be_focused()
+
+
+def test_the_slash_finds_a_search_on_every_page(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page("/system/dead-letters/")
+    page.keyboard.press("/")
+    expect(page.locator("#error")).to_be_focused()
+    for path in ("/system/", "/silences/", "/system/reconcile/"):
+        page.goto(path)
+        page.keyboard.press("/")
+        expect(page).to_have_url(re.compile("/alerts/#q$"))
+        expect(page.locator("#q")).to_be_focused()
+        expect(page.locator("#q")).to_have_value("")
+
+
+def test_a_key_that_does_nothing_is_left_to_the_browser(open_page: OpenPage) -> None:
+    page = open_page("/login/", log_in=False)
+    page.evaluate("addEventListener('keydown', (event) => (window.swallowed = event.defaultPrevented))")
+    page.evaluate("document.activeElement.blur()")
+    for key in ("/", "j", "?"):
+        page.keyboard.press(key)
+        assert page.evaluate("window.swallowed") is False, key
+
+
+def test_a_checkbox_takes_no_letters(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    page = open_page("/")
+    row(page, namespace).wait_for()
+    page.get_by_label("critical").focus()
+    page.keyboard.press("j")
+    expect(page.locator("#section-open a.group").first).to_be_focused()
+    page.get_by_label("critical").focus()
+    page.keyboard.press("/")
+    expect(page.locator("#sieve-text")).to_be_focused()
 
 
 def test_letters_typed_into_a_field_are_letters(open_page: OpenPage, console: Console, namespace: str) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PASSWORD, Console
+from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +164,32 @@ def test_system_follows_by_itself(open_page: OpenPage, console: Console) -> None
     assert page.evaluate("window.notReloaded")
     for component in ("worker", "sweep"):
         expect(page.locator("li", has_text=component).locator('[data-tone="component-ok"]')).to_be_visible()
+
+
+def test_system_follows_where_the_keyboard_stands_in_it(open_page: OpenPage, console: Console) -> None:
+    console.send("under-the-keyboard", 1)
+    page = open_page("/system/")
+    deliveries = page.locator("#deliveries tbody tr")
+    before = deliveries.count()
+    page.keyboard.press("j")
+    focused = page.locator("#system a:focus-visible")
+    address = focused.get_attribute("href")
+    console.send("under-the-keyboard", 2)
+    expect(deliveries).to_have_count(before + 1, timeout=15_000)
+    expect(focused).to_have_attribute("href", address or "")
+    page.locator("#answer").focus()
+    expect(page.locator("#connection")).to_have_text("Waits while you choose", timeout=15_000)
+    page.locator("h1").evaluate("() => document.activeElement.blur()")
+    expect(page.locator("#connection")).to_have_text("Live", timeout=15_000)
+
+
+def test_who_looks_at_system_logged_out_is_led_to_the_login(open_page: OpenPage) -> None:
+    page = open_page("/system/?answer=accepted")
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.context.clear_cookies()
+    expect(page).to_have_url(re.compile("/login/"), timeout=15_000)
+    log_in_as(page, USER, PASSWORD)
+    expect(page).to_have_url(re.compile(r"/system/\?answer=accepted$"))
 
 
 def test_an_operator_retries_a_failed_sync_and_counts_the_ledger(open_page: OpenPage, console: Console) -> None:

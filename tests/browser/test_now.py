@@ -1,5 +1,6 @@
 """The live page, as an operator sees it: real processes, a real browser."""
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -7,10 +8,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, WebSocket, expect
+from playwright.sync_api import Locator, Page, Route, WebSocket, WebSocketRoute, expect
 
 from storms.rate import BUCKET_SECONDS, rate_of, recent_counts
-from tests.browser.conftest import Console
+from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
 from tests.harness.http import resolved
 from tests.harness.wait import wait_until
 
@@ -38,6 +39,11 @@ def expect_live(page: Page) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)
 
 
+def failing(status: int) -> Callable[[Route], None]:
+    """For `Page.route`: an answer with this status, or none at all with 0."""
+    return lambda route: route.fulfill(status=status, body="<h1>no</h1>") if status else route.abort()
+
+
 def test_a_fresh_console_leads_to_the_first_storm(open_page: OpenPage, console: Console, namespace: str) -> None:
     page = open_page("/")
     expect_live(page)
@@ -54,6 +60,63 @@ def test_a_fresh_console_leads_to_the_first_storm(open_page: OpenPage, console: 
     expect(quiet.locator("#last-alert")).to_have_text(re.compile("s ago"))
     expect(welcome).to_be_hidden()
     assert page.evaluate("window.notReloaded")
+
+
+HEARD_LONG_AGO = "update ingestion_delivery set received_at = received_at - interval '3 hours' returning id"
+
+
+def test_when_receivers_were_heard_follows_while_all_is_quiet(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 1)
+    console.stack.query(HEARD_LONG_AGO)
+    page = open_page("/")
+    page.clock.install()
+    page.reload()
+    expect_live(page)
+    page.evaluate("window.notReloaded = true")
+    heard = page.locator("#heard tbody tr").first
+    expect(heard).to_contain_text("3 h ago")
+    look_away(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    console.send(namespace, 1)
+    page.clock.fast_forward(100_000)
+    assert asked == []
+    look_back(page)
+    expect(heard).to_contain_text(re.compile(r"\d+ s ago"))
+    assert sum(address.endswith("/receivers/heard/") for address in asked) == 1
+    console.stack.query(HEARD_LONG_AGO)
+    page.clock.fast_forward(31_000)
+    expect(heard).to_contain_text("3 h ago")
+    assert page.evaluate("window.notReloaded")
+
+
+def test_more_storms_than_a_snapshot_holds_are_counted(open_page: OpenPage, console: Console, namespace: str) -> None:
+    """As if a page held one storm, and the totals told of many."""
+    console.send(namespace, 10)
+    page = open_page("/")
+
+    def hold_one(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace('data-most="500"', 'data-most="1"'))
+
+    def tell_of_many(socket: WebSocketRoute) -> None:
+        many = {"open_storms": 1700, "settled_storms": 12, "firing_in_storms": 90_000}
+        socket.send(json.dumps({"type": "ping", "totals": many}))
+
+    page.route(re.compile(r":\d+/$"), hold_one)
+    page.route_web_socket(re.compile("/ws/storms/$"), tell_of_many)
+    page.reload()
+    expect_live(page)
+    expect(page.locator('[data-total="open"]')).to_have_text("1,700")
+    expect(page.locator('[data-total="firing"]')).to_have_text("90,000")
+    shown = page.locator("#section-open .storm").count()
+    more = page.locator("#section-open [data-more]")
+    expect(more).to_have_text(f"and {1700 - shown:,} more in History")
+    expect(page.locator("#section-settled [data-more]")).to_have_text(re.compile(r"and 1\d more in History"))
+    more.get_by_role("link").click()
+    expect(page.locator("#state")).to_have_value("open")
 
 
 def test_a_login_leads_to_the_page(open_page: OpenPage) -> None:
@@ -166,11 +229,29 @@ def test_a_refusal_is_told_in_the_page(open_page: OpenPage, console: Console, na
     page = open_page("/")
     expect_live(page)
     console.send(namespace, 10)
+    button, notice = row(page, namespace).get_by_role("button", name="Acknowledge"), page.locator("#notice")
+    for status, told in ((500, "error 500: perhaps it was not done"), (403, "You may not do this")):
+        page.route("**/acknowledge/", failing(status))
+        button.click()
+        expect(notice).to_contain_text(told)
+    page.unroute("**/acknowledge/")
+    page.evaluate("document.cookie = 'csrftoken=' + 'x'.repeat(32)")  # as after a login in another tab
+    button.click()
+    expect(notice).to_contain_text("before you logged in anew")
+    expect(field(row(page, namespace), "who")).to_have_text("nobody has it yet")
+
+
+def test_who_acts_logged_out_comes_back_after_the_login(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_page(f"/?q={namespace}")
+    expect_live(page)
+    console.send(namespace, 10)
     button = row(page, namespace).get_by_role("button", name="Acknowledge")
     expect(button).to_be_visible()
     page.context.clear_cookies()
     button.click()
-    expect(page.locator("#notice")).to_contain_text(re.compile("logged out|may not"))
+    expect(page).to_have_url(re.compile("/login/"))
+    log_in_as(page, USER, PASSWORD)
+    expect(page).to_have_url(re.compile(rf":\d+/\?q={namespace}$"))
     expect(field(row(page, namespace), "who")).to_have_text("nobody has it yet")
 
 
@@ -205,12 +286,15 @@ def test_a_hidden_tab_lets_go_and_catches_up(open_page: OpenPage, console: Conso
 def look_away(page: Page) -> None:
     page.evaluate(
         "Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true });"
+        "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
 
 
 def look_back(page: Page) -> None:
-    page.evaluate("delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))")
+    page.evaluate(
+        "delete document.visibilityState; delete document.hidden;document.dispatchEvent(new Event('visibilitychange'))"
+    )
 
 
 def test_the_page_is_narrowed_by_text_severity_and_person(

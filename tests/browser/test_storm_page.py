@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import PASSWORD, Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, look_away, look_back, row
+from tests.harness.wait import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +91,30 @@ def test_a_replay_leads_through_the_storm(open_page: OpenPage, console: Console,
     expect(page.locator("#replay-end")).to_be_disabled(timeout=40_000)
     expect(page.locator("#timeline .not-yet")).to_have_count(0)
     expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_a_hidden_tab_asks_for_nothing_and_catches_up(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    page = storm_page(open_page, namespace)
+    page.clock.install()
+    frames: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+    page.reload()
+    expect_live(page)
+    page.wait_for_load_state("networkidle")
+    look_away(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    # The connection is kept for thirty seconds: the page hears that the storm has changed.
+    console.send(namespace, 3)
+    wait_until(lambda: page.evaluate("1") and any('"alert_count":13' in frame for frame in frames), message=str(frames))
+    page.clock.fast_forward(25_000)
+    page.clock.fast_forward(60_000)
+    assert asked == []
+    look_back(page)
+    expect(page.locator('[data-number="alerts"]')).to_have_text("13")
+    page.clock.fast_forward(5_000)
+    expect(page.locator("#replay-at")).to_have_attribute("aria-valuetext", re.compile("13 firing"))
 
 
 def test_suspects_and_label_values_come_after_the_page(open_page: OpenPage, console: Console, namespace: str) -> None:

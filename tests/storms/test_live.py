@@ -198,6 +198,9 @@ def test_a_snapshot_holds_what_is_in_sight_and_what_ended_last(admin: Client) ->
                 "deferred": 0,
                 "failed_syncs": 1,
                 "silent_receivers": 0,
+                "open_storms": 1,
+                "settled_storms": 1,
+                "firing_in_storms": opened.firing_count + settled.firing_count,
                 "alerts_24h": 0,
                 "resources_24h": 0,
             }

@@ -74,6 +74,29 @@ def test_the_page_leads_to_the_first_storm(admin: Client) -> None:
     assert "Take the token of a receiver (<b>prod-eu</b>)" in admin.get("/").content.decode()
 
 
+def test_more_storms_than_a_page_holds_are_counted_and_led_to(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storms.live.MAX_STORMS", 3)
+    for _ in range(5):
+        make_storm(firing_count=4)
+    make_closed_storm(firing_count=2)
+    seen = admin.get("/").content.decode()
+    assert seen.count('data-state="open"') == 3 + 1  # and the template of a row
+    assert '<dd data-total="open">5</dd>' in seen
+    assert '<dd data-total="firing">22</dd>' in seen
+    assert re.findall(r"data-how-many>(\d+)<", seen)[:1] == ["5"]
+    assert 'and <span>2</span> more in <a href="/history/?state=open#storms">History</a>' in seen
+    assert 'and <span>1</span> more in <a href="/history/?state=settled#storms">History</a>' in seen
+
+
+def test_a_settled_row_says_what_the_script_says(admin: Client) -> None:
+    make_closed_storm(firing_count=2)
+    [row] = re.findall(
+        r'<li class="storm"[^>]*data-state="settled".*?</li>', admin.get("/").content.decode(), re.DOTALL
+    )
+    assert '<p data-when="running" hidden>' in row
+    assert '<p data-when="ended">' in row
+
+
 def test_the_page_without_storms_still_says_something(admin: Client) -> None:
     receiver = make_receiver(name="prod-eu", heartbeat_minutes=5)
     make_delivery(receiver=receiver, received_at=timezone.now() - timedelta(minutes=7))

@@ -12,8 +12,8 @@ from django.test.utils import CaptureQueriesContext
 
 from storms import totals
 from storms.models import Alert, RemediationRequest
-from storms.totals import last_day
-from tests.factories import make_alert, make_held_alert, make_request
+from storms.totals import count_in_sight, last_day
+from tests.factories import make_alert, make_closed_storm, make_held_alert, make_request, make_storm
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("valkey")]
 
@@ -47,6 +47,9 @@ def test_they_count_what_waits_what_fails_and_what_came_in_a_day() -> None:
             "deferred": 1,
             "failed_syncs": 2,
             "silent_receivers": 1,
+            "open_storms": 0,
+            "settled_storms": 0,
+            "firing_in_storms": 0,
             "alerts_24h": 5,
             "resources_24h": 3,
             "last_alert_at": "2026-11-16T12:00:30+00:00",
@@ -108,3 +111,11 @@ def test_resources_are_counted_with_the_alerts() -> None:
     make_request(alert=Alert.objects.last(), created_at=NOON - timedelta(hours=30))
     assert RemediationRequest.objects.count() == 2
     assert last_day(NOON) == (3, 1)
+
+
+def test_storms_in_sight_are_counted_with_what_fires_in_them() -> None:
+    make_storm(firing_count=7)
+    make_storm(firing_count=0)
+    make_closed_storm(firing_count=2)
+    make_closed_storm()
+    assert count_in_sight() == {"open_storms": 2, "settled_storms": 1, "firing_in_storms": 9}
