@@ -579,7 +579,7 @@ class UserAdmin(AuditedAdmin, BaseUserAdmin, ModelAdmin):
         return response
 
     @transaction.atomic
-    def delete_model(self, request: HttpRequest, obj: User) -> None:
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
         self._revoke_tokens(request, User.objects.filter(pk=obj.pk))
         super().delete_model(request, obj)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -169,7 +169,7 @@ def _summaries(period: Period, before: Period) -> tuple[dict[str | None, Summary
     ):
         severities = {"critical": critical, "warning": warning, "info": info}
         present = {severity: number for severity, number in severities.items() if number}
-        (now if is_now else then)[None if is_whole else policy] = Summary(*figures, severities=present)
+        (now if is_now else then)[None if is_whole else policy] = replace(Summary(*figures), severities=present)
     return now, then
 
 

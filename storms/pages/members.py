@@ -48,7 +48,7 @@ def alerts_context(request: HttpRequest, storm: Storm, *, part: bool) -> dict[st
 
 def search_of(request: HttpRequest) -> Search:
     # PostgreSQL takes no NUL.
-    asked = {name: value.replace("\x00", "") for name, value in request.GET.items()}
+    asked = {name: str(value).replace("\x00", "") for name, value in request.GET.items()}
     status = asked.get("status", "")
     return Search(
         text=asked.get("q", "").strip()[:MAX_TEXT],
