@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from tests.browser.conftest import PASSWORD, Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, look_away, look_back, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, field, look_away, look_back, row
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +152,53 @@ def test_a_hidden_page_is_not_fetched(open_page: OpenPage, console: Console, nam
     look_back(page)
     expect(page.locator("#alerts tbody tr")).to_have_count(12)
     assert len(asked) == 1
+
+
+# As the watch writes it; the local cluster has no operator.
+MIRROR = """
+from storms.models import RemediationRequest
+from storms.services import requests
+row = RemediationRequest.objects.get(namespace="{namespace}", kind="storm")
+requests.mirror_status(rr_id=row.id, uid=row.uid, resource_version="2", generation=1,
+    phase="{phase}", message="{message}", status={{"phase": "{phase}", "message": "{message}"}})
+"""
+FAIL = """
+from storms.models import RemediationRequest
+from storms.services import requests
+row = RemediationRequest.objects.get(namespace="{namespace}", kind="storm")
+requests.record_failure(rr_id=row.id, attempts=8, error="503 the API server is on fire")
+"""
+
+
+def test_a_phase_and_a_failing_sync_are_shown_without_a_reload(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    now, page = open_page("/"), storm_page(open_page, namespace)
+    expect_live(now)
+    resource, storm = page.locator("#resource"), row(now, namespace)
+    for sync in (resource.locator('[data-field="sync"]'), field(storm, "sync")):
+        expect(sync).to_have_text("applied")
+    for one in (now, page):
+        one.evaluate("window.notReloaded = true")
+
+    def manage(snippet: str, **words: str) -> None:
+        console.stack.manage("shell", "--verbosity", "0", "-c", snippet.format(namespace=namespace, **words))
+
+    for phase, message in (("Processing", "the operator works"), ("Failed", "no node is left")):
+        manage(MIRROR, phase=phase, message=message)
+        for pill in (resource.locator('[data-field="phase"]'), field(storm, "phase")):
+            expect(pill).to_have_text(phase)
+            expect(pill).to_have_attribute("data-tone", f"phase-{phase}")
+        expect(resource).to_contain_text(message)
+        expect(page.locator("#timeline")).to_contain_text(f"Phase: {phase} ({message})")
+    manage(FAIL)
+    for sync in (resource.locator('[data-field="sync"]'), field(storm, "sync")):
+        expect(sync).to_have_text("failed")
+    expect(field(storm, "error")).to_have_text("503 the API server is on fire")
+    expect(resource).to_contain_text("503 the API server is on fire", timeout=10_000)
+    for one in (now, page):
+        assert one.evaluate("window.notReloaded")
 
 
 def test_a_replay_leads_through_the_storm(open_page: OpenPage, console: Console, namespace: str) -> None:
