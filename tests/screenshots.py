@@ -29,6 +29,9 @@ LARGEST_BYTES = 250_000
 DRILLS = (("checkout", 90, 4), ("search", 40, 2), ("payments", 360, 12))
 """Namespace, alerts, seconds; the last is the storm whose page is shown."""
 
+BELOW = {"tuning": ".dash-evidence"}
+"""What a picture is about, where it is not the top of its page."""
+
 
 class Console:
     """`make run` with data of its own."""
@@ -93,6 +96,8 @@ def take_all(page: Page) -> None:
             if page.locator("#connection").count():
                 expect(page.locator("#connection")).to_have_attribute("data-state", "live")
             expect(page.locator(".htmx-request")).to_have_count(0)
+            if name in BELOW:
+                page.locator(BELOW[name]).evaluate("part => part.scrollIntoView({ block: 'center' })")
             picture = page.screenshot()
             assert len(picture) < LARGEST_BYTES, f"{name}: {len(picture)} bytes"
             (FOLDER / f"{name}-{scheme}.png").write_bytes(picture)

@@ -60,7 +60,8 @@ function setOwner(row, target, storm) {
   form.hidden = Boolean(storm.acknowledged_by) || storm.state === "closed";
 }
 
-function setResource(field, request) {
+// The elements of templates/console/_pills.html.
+export function setPills(field, request) {
   const sync = field("sync");
   setText(sync, request?.sync_state ?? "no resource yet");
   sync.dataset.tone = request?.sync_state ?? "none";
@@ -68,6 +69,10 @@ function setResource(field, request) {
   setText(phase, request?.phase ?? "");
   phase.dataset.tone = `phase-${request?.phase || "none"}`;
   phase.hidden = !request?.phase;
+}
+
+function setResource(field, request) {
+  setPills(field, request);
   const name = request ? `${request.namespace}/${request.name}` : "";
   setText(field("resource"), name);
   field("resource").title = name;

@@ -4,6 +4,8 @@ a million alerts.
 
     make bench                              all of it but the pages, which take a while
     make bench ARGS="--seconds 3 --clients 4 --only webhooks"
+    make bench ARGS="--only storm-viewers --viewers 50"         all of them on the page of one storm that goes on
+    make bench ARGS="--only storm-viewers --viewers 50 --storm-pause 1"         fetching it more often than it does
     make bench ARGS="--only pages --alerts 1000000 --storms 5000"
     make bench ARGS="--only pages --data-dir /var/tmp/million"      keeps the database, and uses it the next time
 
@@ -158,10 +160,19 @@ print(session.session_key)
 """
 
 
-def five_hundred_viewers(seconds: float, number: int, rounds: int) -> None:
+def many_viewers(seconds: float, number: int, rounds: int, storm_pause: float = 0.0) -> None:
     with running() as started:
         token, session = started.token(), started.manage("shell", "--verbosity", "0", "-c", MAKE_SESSION)
-        viewers.measure(started.port, token, started.pid, session, viewers=number, seconds=seconds, rounds=rounds)
+        viewers.measure(
+            started.port,
+            token,
+            started.pid,
+            session,
+            viewers=number,
+            seconds=seconds,
+            rounds=rounds,
+            storm_pause=storm_pause,
+        )
 
 
 def every_page(alerts: int, storms: int, rounds: int, data_dir: str) -> bool:
@@ -181,7 +192,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--viewers", type=int, default=500)
     parser.add_argument("--viewer-rounds", type=int, default=4, help="with and without them, in turn")
-    parser.add_argument("--only", choices=["webhooks", "resource", "viewers", "policies", "pages"])
+    parser.add_argument(
+        "--storm-pause", type=float, default=5.0, help="of --only storm-viewers: static/console/storm.js"
+    )
+    parser.add_argument("--only", choices=["webhooks", "resource", "viewers", "storm-viewers", "policies", "pages"])
     parser.add_argument("--alerts", type=int, default=1_000_000, help="of --only pages")
     parser.add_argument("--storms", type=int, default=5_000, help="of --only pages")
     parser.add_argument("--data-dir", default="", help="of --only pages: where the data is kept (default: nowhere)")
@@ -194,7 +208,9 @@ def main() -> None:
         except LookupError as missing:
             print(f"threshold alert to resource: not measured: {missing}")
     if options.only in (None, "viewers"):
-        five_hundred_viewers(options.seconds, options.viewers, options.viewer_rounds)
+        many_viewers(options.seconds, options.viewers, options.viewer_rounds)
+    if options.only == "storm-viewers":
+        many_viewers(options.seconds, options.viewers, options.viewer_rounds, options.storm_pause)
     if options.only == "pages" and not every_page(options.alerts, options.storms, options.rounds, options.data_dir):
         sys.exit("a page failed, or missed the target")
     if options.only in (None, "policies"):

@@ -2,7 +2,7 @@
 
 Each viewer is a WebSocket of its own (the `websockets` library) that reads all it gets. The viewers and the load share
 the machine with the console, so a fall of the rate has two parts; the CPU time that the console's own processes spend
-on an alert has only the console's.
+on an alert has only the console's. Of one storm's page, each viewer also asks for all that the page's scripts ask for.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+import httpx
 import psutil
 
 from tests.bench.load import Load, Measured, run
+from tests.bench.storm_page import StormPage
 
-UPDATE = '{"type":"update"'
+UPDATES = ('{"type":"update"', '{"type":"storm"')
 """What such a frame begins with; a ping does not count as news."""
 CLIENT_PROCESSES = 2
 
@@ -35,6 +37,8 @@ class Watched:
     size: int = 0
     lost: int = 0
     cpu: float = 0.0
+    answers: list[float] = field(default_factory=list)
+    failed: int = 0
 
 
 @dataclass
@@ -67,6 +71,18 @@ class Round:
 
 ALERTS = 50
 """In each webhook."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the viewers look at: the first page, or one storm's, which is fetched anew every `longest` seconds."""
+
+    storm_id: str = ""
+    longest: float = 5.0
+
+    @property
+    def socket(self) -> str:
+        return f"/ws/storms/{self.storm_id}/" if self.storm_id else "/ws/storms/"
 
 
 class Console:
@@ -107,20 +123,42 @@ def _cpu(processes: list[psutil.Process]) -> float:
     return total
 
 
-def measure(port: int, token: str, pid: int, session: str, *, viewers: int, seconds: float, rounds: int) -> None:
-    """Print a line for each round, and what the rounds come to; web ms and all ms are CPU milliseconds for an alert."""
+def measure(
+    port: int,
+    token: str,
+    pid: int,
+    session: str,
+    *,
+    viewers: int,
+    seconds: float,
+    rounds: int,
+    storm_pause: float = 0.0,
+) -> None:
+    """Print a line for each round, and what the rounds come to; web ms and all ms are CPU milliseconds for an alert.
+
+    With a `storm_pause` all viewers look at one of the storms that all rounds feed, and fetch it every so many seconds.
+    """
     run(Load(port, token, ALERTS, 3, group="warm"))
+    shown = Shown(_a_storm(port, session), storm_pause) if storm_pause else Shown()
     plan = [0, viewers, viewers, 0] * ((rounds + 1) // 2)
     print(f"{'viewers':>8}{'alerts/s':>10}{'p50 ms':>8}{'p99 ms':>8}{'web ms':>9}{'all ms':>9}  RSS of the web, MiB")
     done = []
     for number, count in enumerate(plan):
-        done.append(_round(port, token, Console(pid), session, count, seconds, f"round{number}"))
+        group = "warm" if shown.storm_id else f"round{number}"
+        done.append(_round(port, token, Console(pid), session, count, seconds, group, shown))
         _print_round(done[-1])
     _print_summary(done, viewers)
 
 
-def _round(port: int, token: str, console: Console, session: str, viewers: int, seconds: float, group: str) -> Round:
-    with Audience(port, session, viewers) as audience:
+def _a_storm(port: int, session: str) -> str:
+    answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/storms/", cookies={"sessionid": session})
+    return str(answer.raise_for_status().json()["results"][0]["id"])
+
+
+def _round(
+    port: int, token: str, console: Console, session: str, viewers: int, seconds: float, group: str, shown: Shown
+) -> Round:
+    with Audience(port, session, viewers, shown) as audience:
         before = console.cpu()
         audience.start()
         load = run(Load(port, token, ALERTS, seconds, group=group))
@@ -132,9 +170,9 @@ def _round(port: int, token: str, console: Console, session: str, viewers: int, 
 class Audience:
     """Viewers in processes of their own: connected on entry, counting from `start` to `stop`."""
 
-    def __init__(self, port: int, session: str, viewers: int) -> None:
+    def __init__(self, port: int, session: str, viewers: int, shown: Shown) -> None:
         self.shares = [viewers // CLIENT_PROCESSES] * CLIENT_PROCESSES if viewers else []
-        self.port, self.session = port, session
+        self.port, self.session, self.shown = port, session, shown
         self.pipes: list[Connection] = []
         self.processes: list[Any] = []
 
@@ -142,7 +180,7 @@ class Audience:
         context = multiprocessing.get_context("spawn")
         for share in self.shares:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_viewers, args=(self.port, self.session, share, theirs))
+            process = context.Process(target=_viewers, args=(self.port, self.session, share, self.shown, theirs))
             process.start()
             self.pipes.append(ours)
             self.processes.append(process)
@@ -166,6 +204,8 @@ class Audience:
             total.size += part.size
             total.lost += part.lost
             total.cpu += part.cpu
+            total.answers += part.answers
+            total.failed += part.failed
         return total
 
     def __exit__(self, *_: object) -> None:
@@ -174,21 +214,23 @@ class Audience:
             process.kill()
 
 
-def _viewers(port: int, session: str, number: int, pipe: Connection) -> None:
+def _viewers(port: int, session: str, number: int, shown: Shown, pipe: Connection) -> None:
     import uvloop
 
-    uvloop.run(_watch(port, session, number, pipe))
+    uvloop.run(_watch(port, session, number, shown, pipe))
 
 
-async def _watch(port: int, session: str, number: int, pipe: Connection) -> None:
+async def _watch(port: int, session: str, number: int, shown: Shown, pipe: Connection) -> None:
     from websockets.asyncio.client import connect
 
     watched = Watched(updates=[0] * number)
     counting = False
+    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", cookies={"sessionid": session}, timeout=60)
+    pages = [StormPage(client, shown.storm_id, shown.longest) for _ in range(number if shown.storm_id else 0)]
 
     async def view(place: int) -> None:
         headers = {"Cookie": f"sessionid={session}"}
-        address = f"ws://127.0.0.1:{port}/ws/storms/"
+        address = f"ws://127.0.0.1:{port}{shown.socket}"
         async with connect(
             address, origin=f"http://127.0.0.1:{port}", additional_headers=headers, compression=None, open_timeout=60
         ) as socket:
@@ -199,9 +241,11 @@ async def _watch(port: int, session: str, number: int, pipe: Connection) -> None
                 now = time.perf_counter()
                 if not counting:
                     continue
+                if pages:
+                    pages[place].hear(str(message))
                 watched.frames += 1
                 watched.size += len(message)
-                if message.startswith(UPDATE):
+                if message.startswith(UPDATES):
                     watched.updates[place] += 1
                     if last:
                         watched.gaps.append(now - last)
@@ -210,6 +254,7 @@ async def _watch(port: int, session: str, number: int, pipe: Connection) -> None
 
     ready = asyncio.Semaphore(0)
     tasks = [asyncio.create_task(view(place)) for place in range(number)]
+    tasks += [asyncio.create_task(page.follow()) for page in pages]
     for _ in range(number):
         await ready.acquire()
     pipe.send("connected")
@@ -218,10 +263,13 @@ async def _watch(port: int, session: str, number: int, pipe: Connection) -> None
     await asyncio.to_thread(pipe.recv)
     counting = False
     watched.cpu = time.process_time() - cpu
+    watched.answers = [took for page in pages for took in page.answers]
+    watched.failed = sum(page.failed for page in pages)
     pipe.send(watched)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    await client.aclose()
 
 
 def _print_round(done: Round) -> None:
@@ -253,6 +301,10 @@ def _print_summary(rounds: list[Round], viewers: int) -> None:
     each = f"{sum(updates) / viewers / seconds:.2f}/s"
     print(f"  updates to each viewer         {each}, {min(updates)} to {max(updates)} in a round")
     print(f"  sent                           {sum(done.watched.size for done in with_) / seconds / 1e6:.1f} MB/s")
+    if answers := sorted(took for done in with_ for took in done.watched.answers):
+        failed = sum(done.watched.failed for done in with_)
+        each = f"{len(answers) / seconds:.1f}/s"
+        print(f"  asked by their pages           {each}, seconds {_percentiles(answers)}; {failed} failed")
     print(f"  seconds between updates        {_percentiles(gaps)}; {sum(done.watched.lost for done in with_)} cut off")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.problems import Problems
 from tests.harness.http import alert, payload, post_many
 from tests.harness.stack import Stack
 from tests.plugin import failed
@@ -63,18 +64,20 @@ def log_in_as(page: Page, username: str, password: str) -> None:
 
 
 @pytest.fixture
-def open_page(browser: Browser, console: Console) -> Iterator[Callable[..., Page]]:
-    """`open_page("/", **context_options)`: a logged-in page that fails the test on any script error or alert box."""
-    problems: list[str] = []
+def open_page(browser: Browser, console: Console, request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
+    """`open_page("/", **context_options)`: a logged-in page that fails the test on what `problems` tells of.
+
+    A test that provokes such a thing names it: `@pytest.mark.expects_problem("403 .*/note/$")`.
+    """
+    problems = Problems(console.stack.urls)
     contexts = []
 
     def open_(path: str, *, log_in: bool = True, user: tuple[str, str] = (USER, PASSWORD), **options: Any) -> Page:
         context = browser.new_context(base_url=console.stack.url, **options)
         contexts.append(context)
+        problems.watch(context)
         page = context.new_page()
         page.set_default_timeout(15_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"dialog: {dialog.message}"))
         page.goto(path)
         if log_in:
             log_in_as(page, *user)
@@ -83,4 +86,5 @@ def open_page(browser: Browser, console: Console) -> Iterator[Callable[..., Page
     yield open_
     for context in contexts:
         context.close()
-    assert problems == []
+    expected = [pattern for mark in request.node.iter_markers("expects_problem") for pattern in mark.args]
+    assert problems.unexpected(expected) == []

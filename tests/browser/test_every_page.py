@@ -6,18 +6,19 @@ finding of axe-core in light and dark, no sideways scrolling on a phone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.apps import apps
 from django.urls import reverse
-from playwright.sync_api import APIResponse, Browser, BrowserContext, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, expect
 
 from tests.browser.addresses import Address, addresses
 from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
+from tests.browser.problems import Problems
 from tests.harness.http import alert, post_many, resolved
 
 pytestmark = pytest.mark.slow
@@ -44,8 +45,6 @@ NO_MOTION = """() => {
 UNFOLD_SCHEME = (
     "scheme => document.documentElement.matches('[x-data]') && (document.documentElement.className = scheme)"
 )
-REPORT_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) => console.error(
-  "content security policy:", event.violatedDirective, event.blockedURI, event.sourceFile, event.lineNumber))"""
 ACCEPTED: dict[str, str] = {}
 """axe's rules that a page may break: `page name: rule` and the reason."""
 
@@ -54,33 +53,21 @@ class Watched:
     """A page of a logged-in administrator, and what went wrong on it since the last `visit`."""
 
     def __init__(self, context: BrowserContext, base: str) -> None:
-        self.context, self.host = context, urlsplit(base).netloc
-        self.problems: list[str] = []
-        context.add_init_script(REPORT_VIOLATIONS)
+        self.context = context
+        self.heard = Problems([base])
+        self.heard.watch(context)
         self.page: Page = context.new_page()
         self.page.set_default_timeout(20_000)
-        self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
-        self.page.on("request", self._asked)
-
-    def _heard(self, message: ConsoleMessage) -> None:
-        if message.type == "error" or (message.type == "warning" and "Alpine" in message.text):
-            self.problems.append(f"console: {message.text[:300]}")
-
-    def _asked(self, request: Request) -> None:
-        parts = urlsplit(request.url)
-        if parts.scheme in {"http", "https", "ws", "wss"} and parts.netloc != self.host:
-            self.problems.append(f"request: {request.url}")
 
     def visit(self, path: str) -> None:
-        self.problems.clear()
+        self.heard.found.clear()
         self.page.set_viewport_size(DESK)
         self.page.emulate_media(color_scheme="light")
         self.page.goto(path, wait_until="load")
         self.page.evaluate(NO_MOTION)
         expect(self.page.locator(".htmx-request")).to_have_count(0)
 
-    def findings(self, name: str) -> list[str]:
+    def findings(self, name: str, *expected: str) -> list[str]:
         """All that is wrong with the page that is open, for the message of a failed test."""
         found = []
         for scheme in ("light", "dark"):
@@ -91,7 +78,7 @@ class Watched:
         width = self.page.evaluate("document.documentElement.scrollWidth")
         if width > PHONE["width"]:
             found.append(f"{width} px wide on a phone: {self.page.evaluate(WIDE)}")
-        return found + self.problems
+        return found + self.heard.unexpected(expected)
 
 
 # The texts that stick out to the right.
@@ -127,6 +114,7 @@ def filled(console: Console) -> Console:
     console.send("burning", 12)
     ended = console.send("ended", 10, severity="warning")
     console.deliver([resolved(item) for item in ended])
+    console.send("burning-too", 10)
     console.send("quiet", 3)
     bad = {"version": "4", "status": "firing", "alerts": [alert(namespace="quiet"), {"labels": {"alertname": 7}}]}
     [answer] = post_many(stack.url, console.token, [bad])
@@ -221,8 +209,7 @@ def test_a_page_keeps_what_all_pages_promise(address: Address, filled: Console, 
 @pytest.mark.parametrize("path", ["/nothing/", "/storms/5f0c6d2e-0000-4000-8000-000000000000/"])
 def test_so_does_the_page_for_what_does_not_exist(path: str, watched: Watched) -> None:
     watched.visit(path)
-    watched.problems = [problem for problem in watched.problems if "404" not in problem]
-    assert watched.findings("404") == []
+    assert watched.findings("404", f"status of 404 .*{path}") == []
 
 
 def test_so_do_the_login_and_the_refusals(filled: Console, browser: Browser) -> None:
@@ -239,10 +226,79 @@ def test_so_do_the_login_and_the_refusals(filled: Console, browser: Browser) -> 
     watch.visit("/login/")
     log_in_as(watch.page, VIEWER, PASSWORD)
     watch.visit("/admin/")
-    watch.problems = [problem for problem in watch.problems if "403" not in problem]
     expect(watch.page.get_by_role("heading", name="You may not see this.")).to_be_visible()
-    assert watch.findings("403") == []
+    assert watch.findings("403", "status of 403 .*/admin/") == []
     context.close()
+
+
+def unfold(summary: str) -> Callable[[Page], None]:
+    """Opens the first menu whose summary begins so."""
+
+    def act(page: Page) -> None:
+        page.locator("main summary", has_text=re.compile(rf"^\s*{summary}")).first.click()
+        expect(page.locator("main details[open] > summary", has_text=summary).first).to_be_visible()
+
+    return act
+
+
+def _look_at_the_account(page: Page) -> None:
+    page.locator(".account summary").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def _ask_for_the_keys(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+
+
+def _mistype_a_matcher(page: Page) -> None:
+    page.fill("#q", '{namespace="quiet" pod="x"}')
+    page.keyboard.press("Enter")
+    expect(page.locator("#q-error mark")).to_be_visible()
+
+
+def _complete_a_name(page: Page) -> None:
+    page.locator("#q").press_sequentially("{names")
+    expect(page.locator("#q-list [role=option]").first).to_be_visible()
+    page.keyboard.press("ArrowDown")
+
+
+def _preview_a_silence(page: Page) -> None:
+    page.fill("#matchers", 'namespace="burning"')
+    expect(page.locator('[data-preview="firing"]')).to_have_text("12")
+
+
+def _mistype_a_silence(page: Page) -> None:
+    page.fill("#matchers", "namespace=~(")
+    expect(page.locator("#preview .error")).to_be_visible()
+
+
+STORM = "/storms/{storm_id}/"
+STATES: dict[str, tuple[str, Callable[[Page], None]]] = {
+    "assign": (STORM, unfold("Assign")),
+    "note": (STORM, unfold("Note")),
+    "merge": (STORM, unfold("Merge")),
+    "close": (STORM, unfold("Close")),
+    "split": (STORM, unfold("Split")),
+    "columns": ("/alerts/", unfold("Columns")),
+    "save": ("/alerts/", unfold("Save")),
+    "more-conditions": ("/alerts/", unfold("More conditions")),
+    "completion": ("/alerts/", _complete_a_name),
+    "bad-matcher": ("/alerts/", _mistype_a_matcher),
+    "account": ("/", _look_at_the_account),
+    "keys": ("/", _ask_for_the_keys),
+    "silence-preview": ("/silences/new/", _preview_a_silence),
+    "silence-mistake": ("/silences/new/", _mistype_a_silence),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_so_does_what_opens_on_a_page(name: str, filled: Console, watched: Watched) -> None:
+    path, act = STATES[name]
+    [(storm_id,)] = filled.stack.query(ROWS["storm_id"])
+    watched.visit(path.format(storm_id=storm_id))
+    act(watched.page)
+    assert watched.findings(name) == []
 
 
 def test_every_reason_for_an_exception_is_still_needed() -> None:

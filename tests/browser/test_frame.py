@@ -38,6 +38,7 @@ def test_j_and_k_go_over_the_rows_and_enter_opens_one(open_page: OpenPage, conso
         console.send(name, 10)
     page = open_page("/")
     expect(row(page, f"{namespace}-too")).to_be_visible()
+    expect_live(page)  # the keys' script has run
     links = page.locator("#section-open .storm a.group")
     page.keyboard.press("j")
     expect(links.nth(0)).to_be_focused()

@@ -9,10 +9,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from tests.browser.conftest import PASSWORD, Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, look_away, look_back, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, field, look_away, look_back, row
 from tests.harness.wait import wait_until
 
 pytestmark = pytest.mark.slow
@@ -69,6 +69,137 @@ def test_the_chart_is_drawn_and_follows(open_page: OpenPage, console: Console, n
     expect(page.locator("#moment-firing")).to_have_text("15")
     page.locator("#course summary").click()
     expect(page.locator("#course-table tbody tr").last.locator("td").nth(3)).to_have_text("15")
+
+
+ALERTS = '[data-number="alerts"]'
+
+
+def fetches(page: Page) -> list[Request]:
+    """The page's requests for itself, as they are made from now on."""
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if "x-console-refresh" in request.headers else None)
+    return asked
+
+
+def let_pass(page: Page, asked: list[Request], seconds: int) -> None:
+    """In small steps: an answer must not seem to have taken all this time."""
+    for _ in range(5 * seconds):
+        page.clock.run_for(200)
+        for request in asked:
+            if answer := request.response():
+                answer.finished()
+
+
+def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    page = open_page("/")
+    row(page, namespace).wait_for()
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    asked = fetches(page)
+    row(page, namespace).locator("a.group").click()
+    expect_live(page)
+    assert asked == []  # time stands still, and so does the page
+    console.send(namespace, 2)
+    expect(page.locator(ALERTS)).to_have_text("12")
+    expect(page.locator("#alerts tbody tr")).to_have_count(10)
+    let_pass(page, asked, 1)
+    expect(page.locator("#alerts tbody tr")).to_have_count(12)
+    assert len(asked) == 1
+    for second in range(20):
+        console.send(namespace, 1)
+        expect(page.locator(ALERTS)).to_have_text(str(13 + second))
+        let_pass(page, asked, 1)
+    assert 4 <= len(asked) <= 8
+    let_pass(page, asked, 7)
+    expect(page.locator("#alerts-number")).to_contain_text("32")
+
+
+def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    theirs = open_page("/")
+    row(theirs, namespace).wait_for()
+    theirs.clock.install()
+    storm = row(theirs, namespace).locator("a.group")
+    storm.click()
+    expect_live(theirs)
+    for second in range(4):
+        console.send(namespace, 1)
+        expect(theirs.locator(ALERTS)).to_have_text(str(11 + second))
+        theirs.clock.run_for(1000)
+    mine = storm_page(open_page, namespace)
+    mine.locator("#hands").get_by_role("button", name="Acknowledge").click()
+    expect(theirs.locator("#head")).to_contain_text("by root", timeout=2_000)
+
+
+def test_a_hidden_page_is_not_fetched(open_page: OpenPage, console: Console, namespace: str) -> None:
+    console.send(namespace, 10)
+    page = open_page("/")
+    row(page, namespace).wait_for()
+    page.clock.install()
+    row(page, namespace).locator("a.group").click()
+    expect_live(page)
+    page.clock.run_for(10_000)
+    asked = fetches(page)
+    look_away(page)
+    console.send(namespace, 2)
+    expect(page.locator(ALERTS)).to_have_text("12")
+    page.clock.run_for(20_000)
+    assert asked == []
+    look_back(page)
+    expect(page.locator("#alerts tbody tr")).to_have_count(12)
+    assert len(asked) == 1
+
+
+# As the watch writes it; the local cluster has no operator.
+MIRROR = """
+from storms.models import RemediationRequest
+from storms.services import requests
+row = RemediationRequest.objects.get(namespace="{namespace}", kind="storm")
+requests.mirror_status(rr_id=row.id, uid=row.uid, resource_version="2", generation=1,
+    phase="{phase}", message="{message}", status={{"phase": "{phase}", "message": "{message}"}})
+"""
+FAIL = """
+from storms.models import RemediationRequest
+from storms.services import requests
+row = RemediationRequest.objects.get(namespace="{namespace}", kind="storm")
+requests.record_failure(rr_id=row.id, attempts=8, error="503 the API server is on fire")
+"""
+
+
+def test_a_phase_and_a_failing_sync_are_shown_without_a_reload(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    now, page = open_page("/"), storm_page(open_page, namespace)
+    expect_live(now)
+    resource, storm = page.locator("#resource"), row(now, namespace)
+    for sync in (resource.locator('[data-field="sync"]'), field(storm, "sync")):
+        expect(sync).to_have_text("applied")
+    for one in (now, page):
+        one.evaluate("window.notReloaded = true")
+
+    def manage(snippet: str, **words: str) -> None:
+        console.stack.manage("shell", "--verbosity", "0", "-c", snippet.format(namespace=namespace, **words))
+
+    for phase, message in (("Processing", "the operator works"), ("Failed", "no node is left")):
+        manage(MIRROR, phase=phase, message=message)
+        for pill in (resource.locator('[data-field="phase"]'), field(storm, "phase")):
+            expect(pill).to_have_text(phase)
+            expect(pill).to_have_attribute("data-tone", f"phase-{phase}")
+        expect(resource).to_contain_text(message)
+        expect(page.locator("#timeline")).to_contain_text(f"Phase: {phase} ({message})")
+    manage(FAIL)
+    for sync in (resource.locator('[data-field="sync"]'), field(storm, "sync")):
+        expect(sync).to_have_text("failed")
+    expect(field(storm, "error")).to_have_text("503 the API server is on fire")
+    expect(resource).to_contain_text("503 the API server is on fire", timeout=10_000)
+    for one in (now, page):
+        assert one.evaluate("window.notReloaded")
 
 
 def test_a_replay_leads_through_the_storm(open_page: OpenPage, console: Console, namespace: str) -> None:
