@@ -34,7 +34,9 @@ function receive(message) {
   if (message.at) learnServerTime(message.at);
   const storm = message.type === "snapshot" ? message.storms[0] : message.storm;
   if (!storm || storm.version <= (latest?.version ?? 0)) return;
-  const turned = latest !== null && turningPoint(storm) !== turningPoint(latest);
+  // A message in which nothing is new tells of what no message carries: a note, an alert that was split out.
+  const untold = message.type !== "snapshot" && latest !== null && told(storm) === told(latest);
+  const turned = untold || (latest !== null && turningPoint(storm) !== turningPoint(latest));
   latest = storm;
   if (storm.version <= shown) return;
   tell(storm);
@@ -44,6 +46,10 @@ function receive(message) {
 // What readers must see at once. Not the state of its resource, which changes with each alert.
 function turningPoint(storm) {
   return JSON.stringify([storm.state, storm.close_reason, storm.acknowledged_by, storm.assignee, storm.remediation_request?.phase]);
+}
+
+function told(storm) {
+  return JSON.stringify({ ...storm, version: 0, refreshed_at: "", recent: [] });
 }
 
 function tell(storm) {

@@ -80,7 +80,7 @@ def _settle(rig: Rig, load: Load, deadline: float) -> list[str]:
         left = _left(rig, load)
         if not left or time.monotonic() > deadline:
             return left
-        time.sleep(0.15)
+        time.sleep(0.3)
 
 
 def _left(rig: Rig, load: Load) -> list[str]:
