@@ -61,6 +61,7 @@ def log_in_as(page: Page, username: str, password: str) -> None:
     page.fill("#id_password", password)
     page.press("#id_password", "Enter")
     page.locator("header nav").wait_for()
+    page.wait_for_load_state("load")  # its scripts have run
 
 
 @pytest.fixture
