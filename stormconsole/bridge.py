@@ -73,8 +73,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.held: list[bytes] = []
-        self.task = asyncio.current_task()
-        self.is_dropped = False
+        self.task = cast("asyncio.Task[None]", asyncio.current_task())
 
     @property
     def size(self) -> int:
@@ -150,7 +149,7 @@ class WSGIBridge:
             # Others came while this one was read.
             self._require_room(scope)
             body.held[:] = [b"".join(body.held)]
-            return await self._in_a_thread(scope, body.held[0] if body.held else b"")
+            return await self._in_a_thread(scope, body.held[0])
         finally:
             self.buffered -= body.size
 
@@ -178,9 +177,10 @@ class WSGIBridge:
                 self.buffered += len(part)
                 more = message.get("more_body", False)
         except asyncio.CancelledError:
-            if not body.is_dropped:
+            if body in self.reading:
                 raise
-            cast("asyncio.Task[None]", body.task).uncancel()
+            # `_make_room` took it out.
+            body.task.uncancel()
             raise Shed(Reason.BUFFER_FULL) from None
         finally:
             self.reading.pop(body, None)
@@ -192,11 +192,10 @@ class WSGIBridge:
         """
         while self.buffered + size > self.max_buffer:
             oldest = next((other for other in self.reading if other is not body and other.held), None)
-            if oldest is None or oldest.task is None:
+            if oldest is None:
                 raise Shed(Reason.BUFFER_FULL)
             self.buffered -= oldest.size
             oldest.held.clear()
-            oldest.is_dropped = True
             del self.reading[oldest]
             oldest.task.cancel()
 

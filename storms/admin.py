@@ -578,20 +578,11 @@ class UserAdmin(AuditedAdmin, BaseUserAdmin, ModelAdmin):
                 self._record(request, AuditAction.PASSWORD_CHANGED, User.objects.get(pk=id))
         return response
 
-    @transaction.atomic
-    def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        self._revoke_tokens(request, User.objects.filter(pk=obj.pk))
-        super().delete_model(request, obj)
-
-    @transaction.atomic
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._revoke_tokens(request, queryset)
-        super().delete_queryset(request, queryset)
-
-    def _revoke_tokens(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        """They would go with their person without a word."""
-        for token in ApiToken.objects.filter(user__in=users):
+    def record_deletion(self, request: HttpRequest, row: Any) -> None:
+        """With the API tokens, which would go with their person without a word."""
+        for token in ApiToken.objects.filter(user=row):
             revoke_api_token(token=token, actor=request.user.get_username())
+        super().record_deletion(request, row)
 
 
 @admin.register(Group)

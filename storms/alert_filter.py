@@ -1,6 +1,6 @@
 """What one asks the explorer for, as the address says it: matchers, a time range, and conditions on fields."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from operator import and_
 from typing import Any
@@ -17,6 +17,7 @@ from storms.alert_scan import Wanted
 from storms.choices import AlertStatus, Disposition, Outcome, Severity
 from storms.matchers import Matcher, MatcherError, parse_matchers, position_of
 from storms.models import Alert
+from storms.moments import in_utc
 
 RANGES = {
     "1h": ("Last hour", timedelta(hours=1)),
@@ -120,7 +121,7 @@ class AlertFilter(forms.Form):
         data["range"] = chosen
         if chosen == BETWEEN:
             for name in ("from", "to"):
-                data[name] = _in_utc(data.get(name), data.get("tz") or ZoneInfo("UTC"))
+                data[name] = _meant_in(data.get(name), data.get("tz") or ZoneInfo("UTC"))
             if data["from"] and data["to"] and data["from"] >= data["to"]:
                 self.add_error("to", "the end must be after the start")
         else:
@@ -169,10 +170,10 @@ def _indexed(matchers: list[Matcher]) -> Matcher | None:
 AlertFilter.base_fields |= {"from": MomentField(required=False), "to": MomentField(required=False)}
 
 
-def _in_utc(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
+def _meant_in(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
     if moment is None:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    return in_utc(moment if moment.tzinfo else moment.replace(tzinfo=zone))
 
 
 def only_filters(params: QueryDict) -> QueryDict:

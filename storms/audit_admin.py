@@ -40,16 +40,19 @@ class AuditedAdmin:
             created, edited, _ = self.audit_actions
             self._record(request, edited if change else created, row, **differences)
 
-    @transaction.atomic
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
-        self._record(request, self.audit_actions[2], obj, before=_snapshot(obj))
+        self.record_deletion(request, obj)
         super().delete_model(request, obj)  # type: ignore[misc]
 
     @transaction.atomic
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for row in queryset:
-            self._record(request, self.audit_actions[2], row, before=_snapshot(row))
+            self.record_deletion(request, row)
         super().delete_queryset(request, queryset)  # type: ignore[misc]
+
+    def record_deletion(self, request: HttpRequest, row: Any) -> None:
+        """Before it is gone."""
+        self._record(request, self.audit_actions[2], row, before=_snapshot(row))
 
     def _record(self, request: HttpRequest, action: AuditAction, row: Model, **fields: Any) -> None:
         audit.record(action=action, actor=request.user.get_username(), target=row, **fields)

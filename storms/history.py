@@ -138,8 +138,8 @@ def report(period: Period) -> Report:
     return Report(
         period=period,
         before=before,
-        now=now.pop(None, Summary()),
-        then=then.pop(None, Summary()),
+        now=now.get(None, Summary()),
+        then=then.get(None, Summary()),
         intake_now=_intake(period),
         intake_then=_intake(before),
         intake_counted_at=DayTotals.objects.aggregate(at=Max("counted_at"))["at"],

@@ -56,8 +56,6 @@ def _near_misses(policy: StormPolicy, since: datetime) -> QuerySet[NearMiss]:
 
 # Columns and no objects: thousands of storms, each with JSON that nobody reads here.
 FIGURES = (
-    "policy_name",
-    "group_key",
     "state",
     "close_reason",
     "severity",
@@ -70,8 +68,6 @@ FIGURES = (
 
 
 def _figures(
-    policy: str,
-    group_key: str,
     state: str,
     close_reason: str,
     severity: str,
@@ -82,8 +78,6 @@ def _figures(
     threshold: int,
 ) -> StormFigures:
     return StormFigures(
-        policy=policy,
-        group_key=group_key,
         state=state,
         close_reason=close_reason,
         severity=severity,

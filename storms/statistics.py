@@ -23,14 +23,12 @@ TOP = 10
 
 
 class StormFigures(NamedTuple):
-    """A storm as the statistics need it; a tuple, since thousands are made for a page.
+    """A storm as the statistics need it; a tuple, since a thousand are made for a page.
 
     resources: made for its alerts, its own among them. seconds_to_quiet: from its opening to its close, None while it
     is open. seconds_to_acknowledge: None if nobody did.
     """
 
-    policy: str
-    group_key: str
     state: str
     close_reason: str
     severity: str

@@ -11,12 +11,12 @@ export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-// `quietly`: without the highlight of a number that rises.
 // As `intcomma` and toLocaleString("en") write it.
 export function numberIn(element) {
   return Number(element.textContent.replaceAll(",", ""));
 }
 
+// `quietly`: without the highlight of a number that rises.
 export function setNumber(target, value, quietly) {
   const text = value.toLocaleString("en");
   if (target.textContent === text) return;

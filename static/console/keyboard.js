@@ -67,9 +67,9 @@ function step(by) {
   const at = rows.findIndex((row) => row.contains(document.activeElement));
   const next = at < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(Math.max(at + by, 0), rows.length - 1);
   const row = rows[next];
-  const target = row.matches("a[href]") ? row : (row.querySelector("a[href]") ?? row);
-  if (target === row && !row.matches("a[href]")) row.tabIndex = -1;
-  target.focus({ preventScroll: true });
+  const link = row.matches("a[href]") ? row : row.querySelector("a[href]");
+  if (!link) row.tabIndex = -1;
+  (link ?? row).focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
   return true;
 }

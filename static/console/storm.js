@@ -3,7 +3,7 @@
 // server, which costs a page. So a storm that changes all the time is fetched rarely, for it may have many readers.
 
 import { numberIn, setNumber, setText } from "./dom.js";
-import { ask } from "./requests.js";
+import { ask, whenSeen } from "./requests.js";
 import { setPills } from "./row.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime, refreshTimes, setTime } from "./time.js";
@@ -73,20 +73,16 @@ function want(soon) {
 }
 
 function plan() {
-  if (!wanted || asking || isHidden()) return;
+  if (!wanted || asking) return;
   const now = performance.now();
   const rested = urgent ? now : answeredAt + pause * (0.8 + 0.4 * Math.random());
   clearTimeout(timer);
-  timer = setTimeout(refresh, Math.max(rested - now, SPREAD * Math.random()));
-}
-
-function isHidden() {
-  return document.visibilityState === "hidden";
+  timer = setTimeout(() => whenSeen(refresh), Math.max(rested - now, SPREAD * Math.random()));
 }
 
 async function refresh() {
+  clearTimeout(timer); // one that was planned in a hidden tab, after the one that is due now
   timer = 0;
-  if (isHidden()) return;
   asking = true;
   wanted = urgent = false;
   const asked = performance.now();
@@ -148,5 +144,4 @@ function markRisen(before, after) {
 
 // The focus has gone on only after the event.
 document.addEventListener("focusout", () => setTimeout(() => heldBack && replace(heldBack)));
-document.addEventListener("visibilitychange", () => wanted && !isHidden() && want(true));
 new LiveSocket(`/ws/storms/${id}/`, receive, document.getElementById("connection"));

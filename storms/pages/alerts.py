@@ -22,6 +22,7 @@ from storms.matchers import Matcher, MatcherError, is_label_name, parse_matchers
 from storms.models import Alert, SavedFilter, StormPolicy
 from storms.moments import in_utc
 from storms.pages.decorators import console_page
+from storms.pages.parts import is_part
 from storms.services.saved_filters import SHARE
 
 SIZE = 50
@@ -37,11 +38,11 @@ WAITING = ("older", "newer", "part", "size")
 def alerts(request: HttpRequest) -> HttpResponse:
     """The page; for htmx only its results, or (`part=rows`) the rows that a bounded search goes on with."""
     explorer = Explorer(request)
-    is_part = "HX-Request" in request.headers
-    if is_part and request.GET.get("part") == "rows":
+    part = is_part(request)
+    if part and request.GET.get("part") == "rows":
         return render(request, "console/_alerts_rows.html", explorer.results())
     context = explorer.results() | {"filter": explorer.filter, "saved": _saved(request)}
-    if is_part:
+    if part:
         return render(request, "console/_alerts_results.html", context)
     return render(request, "console/alerts.html", context | _choices(request, explorer))
 

@@ -1,6 +1,6 @@
 """A batch between its payload and its rows: its episodes, the answers to their copies, the rows to write."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -93,16 +93,16 @@ def is_open_question(id_: UUID, seen: Seen) -> bool:
     return id_ not in seen.episodes or id_ in seen.silenced
 
 
-def counted_once(fingerprint: str) -> UUID:
-    """The member of the window that all episodes of a flapping alert are."""
-    return UUID(fingerprint[:32])
+def counted_as(episodes: Iterable[tuple[UUID, str, bool, CompiledPolicy]]) -> dict[UUID, UUID]:
+    """{episode: the member of the window that it is} of those that count once with others of their alert.
 
-
-def counted_as(members: list[Episode]) -> dict[UUID, UUID]:
+    Args:
+        episodes: (id, fingerprint, whether its alert is flapping, policy).
+    """
     return {
-        episode.alert.id: counted_once(episode.alert.fingerprint)
-        for episode in members
-        if episode.flapping and episode.policy.count_flapping_once
+        id_: UUID(fingerprint[:32])
+        for id_, fingerprint, flapping, policy in episodes
+        if flapping and policy.count_flapping_once
     }
 
 

@@ -10,7 +10,7 @@ from storms.choices import Disposition, Outcome
 from storms.clock import to_datetime
 from storms.detector import Answer, GroupCall, GroupDecision
 from storms.policies import CompiledPolicy
-from storms.services.batch import DISPOSITIONS, counted_once
+from storms.services.batch import DISPOSITIONS, counted_as
 from storms.services.intake import ask_store, settle
 from storms.services.lookup import Seen, look_up
 from storms.services.opening import Opening, StormConflict, adopt_window, ensure_storm, insert_alert_requests
@@ -86,11 +86,7 @@ def _call(key: str, members: list[_Waiting], seen: Seen) -> GroupCall:
         [alert.id for alert in members],
         seen.storms.get(key),
         reopen_us=policy.reopen_us,
-        counted_as={
-            alert.id: counted_once(alert.fingerprint)
-            for alert in members
-            if alert.flapping and alert.policy.count_flapping_once
-        },
+        counted_as=counted_as((alert.id, alert.fingerprint, alert.flapping, alert.policy) for alert in members),
     )
 
 

@@ -4,18 +4,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from storms import detector, live
-from storms.choices import AuditAction, CloseReason, Disposition, EventKind, StormState, SyncState
+from storms.choices import AuditAction, CloseReason, Disposition, EventKind, StormState
 from storms.clock import to_datetime, to_us
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
 from storms.services import audit
 from storms.services.closing import close_storm
 from storms.services.opening import insert_alert_requests
-from storms.services.requests import mark_storms_due
+from storms.services.requests import DUE_AGAIN, mark_storms_due
 
 MAX_TEXT = 500
 
@@ -128,13 +126,7 @@ def _take_out(alert: Alert) -> None:
     Alert.objects.filter(id=alert.id).update(storm=None, split_from=alert.storm_id, disposition=Disposition.INDIVIDUAL)
     insert_alert_requests([(alert.id, alert.namespace)])
     # It may have had one that the storm absorbed.
-    RemediationRequest.objects.filter(id=alert.id, superseded_by__isnull=False).update(
-        superseded_by=None,
-        desired_version=F("desired_version") + 1,
-        sync_state=SyncState.PENDING,
-        next_attempt_at=Now(),
-        enqueued_at=None,
-    )
+    RemediationRequest.objects.filter(id=alert.id, superseded_by__isnull=False).update(superseded_by=None, **DUE_AGAIN)
 
 
 def merge(*, storm_id: UUID, into: UUID, actor: str) -> None:
@@ -166,13 +158,7 @@ def merge(*, storm_id: UUID, into: UUID, actor: str) -> None:
             resolved_count=0,
         )
         _move(source.id, target.id)
-        RemediationRequest.objects.filter(id=source.id).update(
-            superseded_by_id=target.id,
-            desired_version=F("desired_version") + 1,
-            sync_state=SyncState.PENDING,
-            next_attempt_at=Now(),
-            enqueued_at=None,
-        )
+        RemediationRequest.objects.filter(id=source.id).update(superseded_by_id=target.id, **DUE_AGAIN)
         mark_storms_due(storm_ids=[target.id])
         _event(source.id, EventKind.MERGED, f"Merged into {target.group_title}", actor)
         _event(target.id, EventKind.MERGED, f"{source.group_title} was merged into this storm", actor)

@@ -26,6 +26,14 @@ LONGEST_BACKOFF_SECONDS = 60.0
 # A refused mark of a superseded request is sent again after this time, then after twice as long, and so on.
 REFUSED_SECONDS, LONGEST_REFUSED_SECONDS = 10.0, 3600.0
 
+DUE_AGAIN: dict[str, Any] = {
+    "sync_state": SyncState.PENDING,
+    "desired_version": F("desired_version") + 1,
+    "next_attempt_at": Now(),
+    "enqueued_at": None,
+}
+"""The columns of a request whose manifest is to be built and sent anew, at once."""
+
 # What garbage collection leaves alone: the storm is open or one of its members fires, or the alert itself does.
 ACTIVE = """(
     exists (select 1 from storms_storm s where s.id = r.storm_id and s.state = 'open')
@@ -142,13 +150,7 @@ def retry_now(*, rr_id: UUID, actor: str) -> bool:
     """
     failing = [SyncState.FAILED, SyncState.REJECTED]
     with transaction.atomic():
-        updated = RemediationRequest.objects.filter(id=rr_id, sync_state__in=failing).update(
-            sync_state=SyncState.PENDING,
-            desired_version=F("desired_version") + 1,
-            attempts=0,
-            next_attempt_at=Now(),
-            enqueued_at=None,
-        )
+        updated = RemediationRequest.objects.filter(id=rr_id, sync_state__in=failing).update(**DUE_AGAIN, attempts=0)
         if updated:
             request = RemediationRequest.objects.only("id", "namespace", "name").get(id=rr_id)
             audit.record(action=AuditAction.SYNC_RETRIED, actor=actor, target=request)
@@ -265,13 +267,9 @@ def record_rejection(*, rr_id: UUID, version: int, error: str) -> None:
 
 def move_to_namespace(*, rr_id: UUID, namespace: str, origin_namespace: str) -> None:
     """The alert's own namespace is not in the cluster: the request lives in the fallback one, and is due at once."""
+    due_soon = DUE_AGAIN | {"next_attempt_at": Now() + APPLY_INTERVAL}
     RemediationRequest.objects.filter(id=rr_id).update(
-        namespace=namespace,
-        origin_namespace=origin_namespace,
-        sync_state=SyncState.PENDING,
-        desired_version=F("desired_version") + 1,
-        next_attempt_at=Now() + APPLY_INTERVAL,
-        enqueued_at=None,
+        namespace=namespace, origin_namespace=origin_namespace, **due_soon
     )
 
 
@@ -349,15 +347,7 @@ def _make_due_again(rr_id: UUID) -> bool:
     rows = RemediationRequest.objects.filter(wanted, id=rr_id, superseded_by__isnull=True)
     # What the console deleted itself is not missed.
     ids = rows.exclude(sync_state=SyncState.COLLECTED).values_list("id", flat=True)
-    return bool(
-        RemediationRequest.objects.filter(id__in=list(ids)).update(
-            desired_version=F("desired_version") + 1,
-            sync_state=SyncState.PENDING,
-            applied_hash="",
-            next_attempt_at=Now(),
-            enqueued_at=None,
-        )
-    )
+    return bool(RemediationRequest.objects.filter(id__in=list(ids)).update(**DUE_AGAIN, applied_hash=""))
 
 
 def _storm_event(

@@ -90,13 +90,19 @@ def let_pass(page: Page, asked: list[Request], seconds: int) -> None:
                 answer.finished()
 
 
-def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
-    open_page: OpenPage, console: Console, namespace: str
-) -> None:
+def open_with_a_clock(open_page: OpenPage, console: Console, namespace: str) -> Page:
+    """The first page with a storm of ten alerts; the storm's page, opened from it, goes by this clock."""
     console.send(namespace, 10)
     page = open_page("/")
     row(page, namespace).wait_for()
     page.clock.install()
+    return page
+
+
+def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    page = open_with_a_clock(open_page, console, namespace)
     page.clock.pause_at(page.evaluate("Date.now() + 1000"))
     asked = fetches(page)
     row(page, namespace).locator("a.group").click()
@@ -120,10 +126,7 @@ def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
 def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
     open_page: OpenPage, console: Console, namespace: str
 ) -> None:
-    console.send(namespace, 10)
-    theirs = open_page("/")
-    row(theirs, namespace).wait_for()
-    theirs.clock.install()
+    theirs = open_with_a_clock(open_page, console, namespace)
     storm = row(theirs, namespace).locator("a.group")
     storm.click()
     expect_live(theirs)
@@ -137,10 +140,7 @@ def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
 
 
 def test_a_hidden_page_is_not_fetched(open_page: OpenPage, console: Console, namespace: str) -> None:
-    console.send(namespace, 10)
-    page = open_page("/")
-    row(page, namespace).wait_for()
-    page.clock.install()
+    page = open_with_a_clock(open_page, console, namespace)
     row(page, namespace).locator("a.group").click()
     expect_live(page)
     page.clock.run_for(10_000)

@@ -56,7 +56,6 @@ class Load:
         self.statuses: Counter[str] = Counter()
         self.refused: list[str] = []
         self.unacknowledged = 0
-        self.last_acknowledged = 0.0
         self._urls, self._rng = urls, rng
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._lock = threading.Lock()
@@ -183,7 +182,6 @@ class Load:
 
     def _remember(self, group: Group, alerts: list[dict[str, Any]], answer: dict[str, Any]) -> None:
         with self._lock:
-            self.last_acknowledged = time.monotonic()
             group.outcomes.update(result["outcome"] for result in answer["results"])
             for alert in alerts:
                 pod = alert["labels"]["pod"]

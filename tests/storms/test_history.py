@@ -137,8 +137,6 @@ def test_the_database_adds_up_as_the_definitions_do() -> None:
                 make_request(superseded_by=own)
         made.setdefault((is_now, policy), []).append(
             StormFigures(
-                policy=policy,
-                group_key=storm.group_key,
                 state=storm.state,
                 close_reason=storm.close_reason,
                 severity=storm.severity,

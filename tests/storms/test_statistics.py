@@ -18,8 +18,6 @@ NOON = datetime(2026, 11, 16, 12, tzinfo=UTC)
 def storm(
     alerts: int = 20,
     *,
-    policy: str = "default",
-    group: str = "a",
     reason: str = "quiet",
     minutes: float | None = 10,
     acknowledged: float | None = None,
@@ -29,8 +27,6 @@ def storm(
 ) -> StormFigures:
     """Closed after `minutes`, open without; acknowledged after so many minutes."""
     return StormFigures(
-        policy=policy,
-        group_key=group,
         state="open" if minutes is None else "closed",
         close_reason="" if minutes is None else reason,
         severity=severity,
@@ -136,8 +132,6 @@ _storms = st.lists(
     st.builds(
         storm,
         st.integers(0, 5000),
-        policy=st.sampled_from("abc"),
-        group=st.sampled_from("xyz"),
         reason=st.sampled_from(["quiet", "resolved", "merged", "operator"]),
         minutes=st.none() | st.floats(0, 10_000),
         acknowledged=st.none() | st.floats(0, 10_000),
