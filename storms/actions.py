@@ -79,7 +79,9 @@ def acknowledge(request: HttpRequest, storm_id: UUID) -> Done:
 
 @operator_view
 def assign(request: HttpRequest, storm_id: UUID) -> Done:
-    storm, assignee = get_object_or_404(Storm, id=storm_id), _text(request, "assignee")
+    """To whom `assignee` names, or with `me=1` to the one who asks."""
+    storm = get_object_or_404(Storm, id=storm_id)
+    assignee = request.user.get_username() if request.POST.get("me") == "1" else _text(request, "assignee")
     operators.assign(storm_id=storm.id, assignee=assignee, actor=request.user.get_username())
     return f"Assigned to {assignee or 'nobody'}.", _page(storm)
 

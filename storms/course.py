@@ -101,12 +101,13 @@ def course_of(storm: Storm, now: datetime) -> Course:
     return course
 
 
-def course_message(storm: Storm, now: datetime) -> dict[str, Any]:
-    """For machines. Times in seconds since 1970; `names` in the order of their size, `rest` is [] without another.
+def course_message(storm: Storm, course: Course) -> dict[str, Any]:
+    """The storm's course for the chart and the replay, times in seconds since 1970.
+
+    `names` are in the order of their size, and `rest` is [] without another.
 
     `events` are the latest `MAX_EVENTS`, the oldest first.
     """
-    course = course_of(storm, now)
     events = list(storm.events.order_by("-at", "-id")[:MAX_EVENTS])[::-1]
     return {
         "start": int(course.start.timestamp()),

@@ -84,7 +84,8 @@ class Hub:
         self.storms: dict[str, dict[str, Any]] = {}
         self.held: dict[str, Any] = {}
         self.totals: dict[str, Any] = {}
-        self.changed: set[UUID] = set()
+        self.changed: dict[UUID, bool] = {}
+        """Storms to be read again, and whether the readers of one are not to wait (`live.publish_storm`)."""
         self.woken = asyncio.Event()
         self.starting: asyncio.Task[None] | None = None
         self.running: asyncio.Task[None] | None = None
@@ -172,7 +173,8 @@ class Hub:
             message = await layer.receive(channel)
             self.heard = time.monotonic()
             if message["type"] == live.CHANGED:
-                self.changed.add(UUID(message["storm"]))
+                storm = UUID(message["storm"])
+                self.changed[storm] = self.changed.get(storm, False) or message.get("at_once", False)
                 self.woken.set()
 
     async def _echo(self) -> None:
@@ -203,7 +205,7 @@ class Hub:
             await asyncio.sleep(max(period - (time.monotonic() - began), SHORTEST_PAUSE))
 
     async def _changes(self) -> dict[str, Any]:
-        ids, self.changed = self.changed, set()
+        ids, self.changed = self.changed, {}
         if not ids:
             return {}
         messages = await database_sync_to_async(_read_storms)(ids)
@@ -214,7 +216,8 @@ class Hub:
         for message in messages:
             if UUID(message["id"]) in single:
                 watching = [viewer for viewer in self.viewers if str(viewer.storm_id) == message["id"]]
-                await self._tell(watching, _encode({"type": "storm", "at": _now(), "storm": message}))
+                frame = {"type": "storm", "at": _now(), "storm": message, "at_once": ids[UUID(message["id"])]}
+                await self._tell(watching, _encode(frame))
         return {"storms": messages} if messages else {}
 
     def _keep(self, message: dict[str, Any]) -> None:

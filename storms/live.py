@@ -2,7 +2,7 @@
 
 One Channels group, `storms`, carries hints:
 
-    {"type": "storm.changed", "storm": "<id>"}      look at it again
+    {"type": "storm.changed", "storm": "<id>"}      look at it again; with "at_once": true it is of what no count tells
     {"type": "hub.echo"}                            nothing changed; a hub that hears none is deaf
 
 Each web process with an open page listens once (`storms.hub`), reads the rows of what changed once, and tells all its
@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID
 
 from channels.layers import get_channel_layer
-from django.db import models
+from django.db import connection, models
 from django.db.models import Case, F, Q, QuerySet, When
 from redis.exceptions import RedisError
 
@@ -57,17 +57,26 @@ TROUBLE = (
 """By severity, then by how many fire."""
 
 
+_READ_VERSION = (
+    "select pg_snapshot_xmax(s)::text::bigint - (select count(*) from pg_snapshot_xip(s)) from pg_current_snapshot() s"
+)
+
+
 class ReadVersion(models.Func):
     """How many transactions the reading statement sees: it never falls, and rises whenever there is more to see.
 
     Two processes may read a storm in one order and publish in the other; the browser keeps the higher version.
     """
 
-    template = (
-        "(select pg_snapshot_xmax(s)::text::bigint - (select count(*) from pg_snapshot_xip(s))"
-        " from pg_current_snapshot() s)"
-    )
+    template = f"({_READ_VERSION})"
     output_field = models.BigIntegerField()
+
+
+def read_version() -> int:
+    """What every statement after this one sees is of this version or a later one, outside of a repeatable read."""
+    with connection.cursor() as cursor:
+        cursor.execute(_READ_VERSION)
+        return int(cursor.fetchone()[0])
 
 
 def storms_for_live() -> QuerySet[Storm]:
@@ -88,20 +97,21 @@ def storms_ended_last() -> QuerySet[Storm]:
     return ended.order_by("-closed_at", "-id")[:ENDED_SHOWN]
 
 
-def publish_storm(storm: Storm | UUID) -> None:
+def publish_storm(storm: Storm | UUID, *, at_once: bool = False) -> None:
     """Tell the web processes that a storm changed. Call it after the commit: they read the row again.
 
+    `at_once`: readers of the storm's page must not wait for it, for a person did it, and no count may tell of it.
     Never raises for the channel layer's sake: it logs, and the pages heal by snapshot.
     """
     storm_id = storm if isinstance(storm, UUID) else storm.id
     try:
-        asyncio.run_coroutine_threadsafe(_send(storm_id), _sending_loop()).result(2 * SEND_TIMEOUT_SECONDS)
+        asyncio.run_coroutine_threadsafe(_send(storm_id, at_once), _sending_loop()).result(2 * SEND_TIMEOUT_SECONDS)
     except LAYER_ERRORS as error:
         logger.warning("storm %s was not published: %s", storm_id, str(error) or type(error).__name__)
 
 
-async def _send(storm_id: UUID) -> None:
-    await _tell_hubs({"type": CHANGED, "storm": str(storm_id)})
+async def _send(storm_id: UUID, at_once: bool) -> None:
+    await _tell_hubs({"type": CHANGED, "storm": str(storm_id)} | ({"at_once": True} if at_once else {}))
 
 
 async def send_echo() -> None:
@@ -109,7 +119,7 @@ async def send_echo() -> None:
     await _tell_hubs({"type": "hub.echo"})
 
 
-async def _tell_hubs(message: dict[str, str]) -> None:
+async def _tell_hubs(message: dict[str, Any]) -> None:
     async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
         await get_channel_layer().group_send(STORMS_GROUP, message)
 

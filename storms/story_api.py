@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from storms.course import course_message
+from storms.course import course_message, course_of
 from storms.models import Storm
 from storms.post_mortem import post_mortem
 
@@ -28,7 +28,8 @@ class StormStories(GenericViewSet[Storm]):
     @action(detail=True)
     def course(self, request: Request, pk: str | None = None) -> Response:
         """How its alerts came and went, in at most 480 steps, with the timeline's events: docs/api.md."""
-        return Response(course_message(self.get_object(), timezone.now()))
+        storm = self.get_object()
+        return Response(course_message(storm, course_of(storm, timezone.now())))
 
     @extend_schema(responses=OpenApiTypes.OBJECT, filters=False)
     @action(detail=True, url_path="post-mortem", permission_classes=[MayViewStormsAndAlerts])

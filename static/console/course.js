@@ -1,9 +1,9 @@
-// A storm's course: its charts, the numbers at one moment, and the replay that moves that moment.
+// A storm's course: its charts, the numbers at one moment, and the replay that moves that moment. The page has the data in it;
+// while a live storm is quiet, only time goes on, and the data is fetched now and then.
 
 import { CourseCharts } from "./charts.js";
 import { ask, whenSeen } from "./requests.js";
 
-const LIVE_PAUSE = 4000;
 const LIVE_AGAIN = 20000;
 const SPEEDS = [1, 5, 20, 60, 300, 1800, 7200, 43200];
 const USUAL_SECONDS = 25;
@@ -22,24 +22,32 @@ let pointed = null;
 let position = 0;
 let frame = 0;
 let before = 0;
-let fetchedAt = 0;
+let told = "";
 let waiting = 0;
 
-async function load() {
+// What the page has, if it is not shown yet.
+function read() {
+  const text = document.querySelector("#course-data script").textContent;
+  if (text === told) return;
+  told = text;
+  take(JSON.parse(text));
+  goOn();
+}
+
+function goOn() {
   clearTimeout(waiting);
-  fetchedAt = Date.now();
+  if (course.live) waiting = setTimeout(() => whenSeen(load), LIVE_AGAIN);
+}
+
+async function load() {
   try {
-    const response = await ask(panel.dataset.course, { headers: { Accept: "application/json" } });
+    const headers = { Accept: "application/json", "X-Console-Version": document.getElementById("head").dataset.version };
+    const response = await ask(panel.dataset.course, { headers });
     if (response.ok) take(await response.json());
   } catch {
     // The next change or the timer tries again.
   }
-  if (!course || course.live) loadIn(LIVE_AGAIN);
-}
-
-function loadIn(pause) {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => whenSeen(load), pause);
+  goOn();
 }
 
 function take(fresh) {
@@ -188,9 +196,9 @@ at.addEventListener("input", () => {
   position = Number(at.value);
   show();
 });
-// static/console/storm.js says when the storm has changed; it may every second.
+// static/console/storm.js says when parts of the page are new; what had not happened yet fades there too.
 document.addEventListener("storm:changed", () => {
+  read();
   show();
-  loadIn(Math.max(LIVE_PAUSE - (Date.now() - fetchedAt), 0));
 });
-whenSeen(load);
+read();

@@ -10,6 +10,10 @@ export async function ask(address, options = {}) {
   return new Promise(() => {}); // the page goes: nothing is to be done with an answer
 }
 
+export function csrfToken() {
+  return JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
+}
+
 const waiting = new Map();
 
 // Now, or in a hidden tab once when it is looked at again, however often it was asked for meanwhile.

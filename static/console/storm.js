@@ -1,9 +1,10 @@
 /* global htmx */
 // One storm's page: counts and states come with the message; its parts are fetched again, rendered and escaped by the
-// server, which costs a page. So a storm that changes all the time is fetched rarely, for it may have many readers.
+// server once for all readers who have heard of the same version. A storm that changes all the time is fetched rarely all the
+// same, for it may have many readers.
 
 import { numberIn, setNumber, setText } from "./dom.js";
-import { ask, whenSeen } from "./requests.js";
+import { ask, csrfToken, whenSeen } from "./requests.js";
 import { setPills } from "./row.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime, refreshTimes, setTime } from "./time.js";
@@ -29,14 +30,14 @@ let timer = 0;
 let answeredAt = -Infinity;
 let pause = SHORTEST;
 let heldBack = null;
+let following = 0;
+const loaded = new Map(); // of the parts with an address of their own, by id: {version, at}
 
 function receive(message) {
   if (message.at) learnServerTime(message.at);
   const storm = message.type === "snapshot" ? message.storms[0] : message.storm;
-  if (!storm || storm.version <= (latest?.version ?? 0)) return;
-  // A message in which nothing is new tells of what no message carries: a note, an alert that was split out.
-  const untold = message.type !== "snapshot" && latest !== null && told(storm) === told(latest);
-  const turned = untold || (latest !== null && turningPoint(storm) !== turningPoint(latest));
+  if (!storm || storm.version < (latest?.version ?? 0)) return;
+  const turned = message.at_once || (latest !== null && turningPoint(storm) !== turningPoint(latest));
   latest = storm;
   if (storm.version <= shown) return;
   tell(storm);
@@ -46,10 +47,6 @@ function receive(message) {
 // What readers must see at once. Not the state of its resource, which changes with each alert.
 function turningPoint(storm) {
   return JSON.stringify([storm.state, storm.close_reason, storm.acknowledged_by, storm.assignee, storm.remediation_request?.phase]);
-}
-
-function told(storm) {
-  return JSON.stringify({ ...storm, version: 0, refreshed_at: "", recent: [] });
 }
 
 function tell(storm) {
@@ -84,12 +81,18 @@ async function refresh() {
   clearTimeout(timer); // one that was planned in a hidden tab, after the one that is due now
   timer = 0;
   asking = true;
+  const headers = { Accept: "text/html", "X-Console-Version": latest?.version ?? shown };
+  // An answer that others were given a moment ago will do, unless a person did what it is asked for.
+  if (urgent) headers["Cache-Control"] = "no-cache";
   wanted = urgent = false;
   const asked = performance.now();
+  let answered = false;
   try {
-    const headers = { Accept: "text/html", "X-Console-Refresh": "1" };
     const response = await ask(location.href, { headers, signal: AbortSignal.timeout(PATIENCE) });
-    if (response.ok) replace(new DOMParser().parseFromString(await response.text(), "text/html"));
+    if (response.ok) {
+      replace(new DOMParser().parseFromString(await response.text(), "text/html"));
+      answered = true;
+    }
   } catch {
     // The next change or snapshot tries again.
   }
@@ -97,12 +100,14 @@ async function refresh() {
   answeredAt = performance.now();
   pause = Math.max(longer, Math.min((answeredAt - asked) * BY_COST, RAREST));
   asking = false;
-  plan();
+  if (answered && latest?.version > shown) want(false);
+  else plan();
 }
 
 function replace(fresh) {
   shown = Math.max(shown, Number(fresh.querySelector("[data-storm]")?.dataset.version ?? 0));
   heldBack = null;
+  makeOwn(fresh);
   for (const part of document.querySelectorAll("[data-refresh]")) {
     const successor = fresh.getElementById(part.id);
     if (!successor || successor.isEqualNode(part)) continue;
@@ -120,10 +125,18 @@ function replace(fresh) {
     part.replaceWith(document.adoptNode(successor));
     htmx.process(document.getElementById(successor.id));
   }
+  // Also where the head is held back: the other parts of the page name it when they ask.
+  document.getElementById("head").dataset.version = shown;
   // The answer may be older than what a message has told meanwhile.
   if (latest?.version > shown) tell(latest);
   refreshTimes();
   document.dispatchEvent(new Event("storm:changed"));
+}
+
+// The answer is that of all readers: whose page this is, and what its forms are sent with, is known here.
+function makeOwn(fresh) {
+  for (const field of fresh.querySelectorAll('[name="csrfmiddlewaretoken"]')) field.value = csrfToken();
+  for (const form of fresh.querySelectorAll("form[data-assignee]")) form.hidden = form.dataset.assignee === document.body.dataset.user;
 }
 
 // What was typed or chosen and not sent yet goes on to the successor's controls.
@@ -144,4 +157,33 @@ function markRisen(before, after) {
 
 // The focus has gone on only after the event.
 document.addEventListener("focusout", () => setTimeout(() => heldBack && replace(heldBack)));
+
+// Parts with a pace are asked for again when the storm has changed since, and not sooner than so many seconds.
+function follow() {
+  const now = performance.now();
+  let next = Infinity;
+  for (const part of document.querySelectorAll("[data-pace]")) {
+    const last = loaded.get(part.id) ?? { version: 0, at: 0 };
+    if (last.version >= shown) continue;
+    const due = last.at + part.dataset.pace * 1000;
+    if (due > now) next = Math.min(next, due);
+    else {
+      loaded.set(part.id, { ...last, at: now });
+      htmx.trigger(part, "due");
+    }
+  }
+  clearTimeout(following);
+  if (next < Infinity) following = setTimeout(() => whenSeen(follow), next - now);
+}
+
+document.addEventListener("storm:changed", follow);
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  const version = Number(detail.xhr.getResponseHeader("X-Console-Version"));
+  loaded.set(detail.target.id, { version, at: performance.now() });
+  follow();
+});
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  detail.headers["X-Console-Version"] = shown;
+});
+document.addEventListener("htmx:load", ({ detail }) => makeOwn(detail.elt));
 new LiveSocket(`/ws/storms/${id}/`, receive, document.getElementById("connection"));

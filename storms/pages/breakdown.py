@@ -10,6 +10,7 @@ from storms.breakdown import breakdown_of
 from storms.models import Storm
 from storms.pages.decorators import console_page
 from storms.pages.parts import is_part
+from storms.pages.shared import shared
 from storms.suspects import MIN_ELSEWHERE
 
 LABELS_OF_A_PART = 6
@@ -17,6 +18,7 @@ VALUES_OF_A_PART = 5
 
 
 @console_page("storms.view_alert")
+@shared
 def breakdown(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     """The suspects and every label; as a part of the storm's page, only the first labels whose values repeat."""
     storm = get_object_or_404(Storm, id=storm_id)

@@ -11,9 +11,6 @@ from stormconsole.theme import MEDIA, chosen_theme
 from storms.cluster.address import cluster_label, is_local
 from storms.pages.navigation import navigation
 
-BACKGROUND_HEADER = "X-Console-Refresh"
-"""Sent by static/console/storm.js, which takes parts of a page it fetches: a message shown there would be lost."""
-
 
 def console_context(request: HttpRequest) -> dict[str, Any]:
     theme = chosen_theme(request)
@@ -21,7 +18,6 @@ def console_context(request: HttpRequest) -> dict[str, Any]:
         "cluster": cluster_label(),
         "cluster_is_local": is_local(),
         "console_version": stormconsole.__version__,
-        "is_background": BACKGROUND_HEADER in request.headers,
         "theme": theme,
         "themes": list(MEDIA),
         "dark_media": MEDIA[theme],

@@ -14,6 +14,7 @@ from storms.members import STATUSES, Affected, Page, Search
 from storms.models import Storm
 from storms.pages.decorators import console_page
 from storms.pages.parts import is_part
+from storms.pages.shared import shared
 
 PAGE_SIZE = 50
 PART_SIZE = 15
@@ -23,6 +24,7 @@ RESOURCE = ("namespace", "kind", "name")
 
 
 @console_page("storms.view_alert")
+@shared
 def alerts(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     storm = get_object_or_404(Storm, id=storm_id)
     context = alerts_context(request, storm, part=is_part(request))
@@ -30,6 +32,7 @@ def alerts(request: HttpRequest, storm_id: UUID) -> HttpResponse:
 
 
 @console_page("storms.view_alert")
+@shared
 def resources(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     storm = get_object_or_404(Storm, id=storm_id)
     search, part = search_of(request), is_part(request)

@@ -11,9 +11,11 @@ from storms.models import RemediationRequest
 from storms.observed import compare
 from storms.pages.decorators import console_page
 from storms.pages.parts import is_part
+from storms.pages.shared import shared
 
 
 @console_page("storms.view_remediationrequest")
+@shared
 def resource(request: HttpRequest, rr_id: UUID) -> HttpResponse:
     row = get_object_or_404(RemediationRequest.objects.select_related("storm", "alert"), id=rr_id)
     part = is_part(request)

@@ -12,11 +12,13 @@ from django.utils import timezone
 from storms import live
 from storms.actions import OPERATE
 from storms.choices import StormState
-from storms.course import course_of, table
+from storms.course import course_message, course_of, table
 from storms.models import Alert, RemediationRequest, Storm
 from storms.opening_story import opening_of
 from storms.pages.decorators import console_page
 from storms.pages.members import alerts_context
+from storms.pages.parts import is_part
+from storms.pages.shared import shared
 from storms.services import operators
 from storms.timeline import BY, timeline_of
 
@@ -26,14 +28,17 @@ CHOICES_SHOWN = 200
 
 
 @console_page("storms.view_storm")
+@shared
 def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     row = get_object_or_404(live.storms_for_live().select_related("policy", "previous", "merged_into"), id=storm_id)
     sees_alerts = request.user.has_perm("storms.view_alert")
     resource: RemediationRequest | None = getattr(row, "remediation_request", None)
+    course = course_of(row, timezone.now())
     context = {
         "storm": row,
         "live": live.storm_message(row),
-        "course": table(course_of(row, timezone.now())),
+        "course": table(course),
+        "course_data": course_message(row, course),
         "timeline": timeline_of(row, by=request.GET.get("by", ""), before=_number(request.GET.get("before", ""))),
         "timeline_by": BY,
         "split_alerts": _latest(row.split_alerts.all(), SPLIT_SHOWN) if sees_alerts else [],
@@ -46,7 +51,7 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
         context |= alerts_context(request, row, part=True) | {"opening": opening_of(row)}
     if request.user.has_perm(OPERATE):
         context |= _choices(row)
-    return render(request, "console/storm.html", context)
+    return render(request, "console/_storm_parts.html" if is_part(request) else "console/storm.html", context)
 
 
 def _number(text: str) -> int | None:

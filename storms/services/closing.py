@@ -107,5 +107,5 @@ def _close_row(storm_id: UUID, closed_us: int, reason: str, actor: str = "", com
                 after={"state": StormState.CLOSED, "close_reason": reason},
                 detail=comment,
             )
-    live.publish_storm(Storm.objects.get(id=storm_id))
+    live.publish_storm(storm_id, at_once=True)
     return True

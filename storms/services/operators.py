@@ -31,7 +31,7 @@ def acknowledge(*, storm_id: UUID, actor: str) -> None:
         Storm.objects.filter(id=storm_id).update(acknowledged_at=timezone.now(), acknowledged_by=actor)
         _event(storm_id, EventKind.ACKNOWLEDGED, f"Acknowledged by {actor}", actor)
         audit.record(action=AuditAction.STORM_ACKNOWLEDGED, actor=actor, target=storm, after={"acknowledged_by": actor})
-    live.publish_storm(storm_id)
+    live.publish_storm(storm_id, at_once=True)
 
 
 def assign(*, storm_id: UUID, assignee: str, actor: str) -> None:
@@ -51,7 +51,7 @@ def assign(*, storm_id: UUID, assignee: str, actor: str) -> None:
             before={"assignee": before},
             after={"assignee": assignee},
         )
-    live.publish_storm(storm_id)
+    live.publish_storm(storm_id, at_once=True)
 
 
 def add_note(*, storm_id: UUID, text: str, actor: str) -> None:
@@ -63,7 +63,7 @@ def add_note(*, storm_id: UUID, text: str, actor: str) -> None:
         storm = _lock_storm(storm_id)
         _event(storm_id, EventKind.NOTE, text, actor)
         audit.record(action=AuditAction.STORM_NOTED, actor=actor, target=storm, detail=text)
-    live.publish_storm(storm_id)
+    live.publish_storm(storm_id, at_once=True)
 
 
 def close(*, storm_id: UUID, comment: str, actor: str) -> None:
@@ -102,7 +102,7 @@ def split(*, alert_id: UUID, actor: str) -> UUID:
             before={"storm": storm_id},
             after={"storm": None},
         )
-    live.publish_storm(storm_id)
+    live.publish_storm(storm_id, at_once=True)
     return alert_id
 
 
@@ -169,8 +169,8 @@ def merge(*, storm_id: UUID, into: UUID, actor: str) -> None:
             before={"state": source.state, "alerts": source.alert_count},
             after={"state": StormState.CLOSED, "merged_into": target.id},
         )
-    live.publish_storm(source.id)
-    live.publish_storm(target.id)
+    live.publish_storm(source.id, at_once=True)
+    live.publish_storm(target.id, at_once=True)
 
 
 def _mergeable(storm_id: UUID, into: UUID) -> tuple[Storm, Storm]:

@@ -1,5 +1,5 @@
-"""What an open storm's page asks the console for while its storm goes on: static/console/storm.js, course.js and the
-parts that htmx loads, with their pauses."""
+"""What an open storm's page asks the console for while its storm goes on: static/console/storm.js and the parts that
+htmx loads, with their pauses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class StormPage:
     def __init__(self, client: httpx.AsyncClient, storm_id: str, longest: float) -> None:
         self.client, self.path, self.longest = client, f"/storms/{storm_id}/", longest
         self.changed = asyncio.Event()
-        self.parts = {"course.json": 4.0, "resources/": 15.0, "breakdown/": 20.0}
+        self.version = 0
+        self.parts = {"resources/": 15.0, "breakdown/": 20.0}
         """Addresses below the page's, and the seconds from one request to the next."""
         self.asked = dict.fromkeys(self.parts, 0.0)
         self.answers: list[float] = []
@@ -35,6 +36,7 @@ class StormPage:
         storm = message["storms"][0] if message["type"] == "snapshot" else message.get("storm")
         if not storm:
             return
+        self.version = storm["version"]
         if request := storm["remediation_request"]:
             compared = f"/remediation-requests/{request['id']}/"
             self.parts.setdefault(compared, 10.0)
@@ -47,7 +49,7 @@ class StormPage:
             await self.changed.wait()
             self.changed.clear()
             await asyncio.sleep(SPREAD * random.random())
-            took = await self._get("", {"X-Console-Refresh": "1"})
+            took = await self._get("", {})
             for part, every in list(self.parts.items()):
                 if time.monotonic() - self.asked[part] >= every:
                     self.asked[part] = time.monotonic()
@@ -56,6 +58,7 @@ class StormPage:
             await asyncio.sleep(max(pause, min(took * BY_COST, RAREST)) * random.uniform(0.8, 1.2))
 
     async def _get(self, part: str, headers: dict[str, str]) -> float:
+        headers = headers | {"X-Console-Version": str(self.version)}
         began = time.perf_counter()
         try:
             answer = await self.client.get(part if part.startswith("/") else self.path + part, headers=headers)

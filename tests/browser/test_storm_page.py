@@ -77,7 +77,12 @@ ALERTS = '[data-number="alerts"]'
 def fetches(page: Page) -> list[Request]:
     """The page's requests for itself, as they are made from now on."""
     asked: list[Request] = []
-    page.on("request", lambda request: asked.append(request) if "x-console-refresh" in request.headers else None)
+
+    def note(request: Request) -> None:
+        if "x-console-version" in request.headers and re.search(r"/storms/[^/]+/$", request.url):
+            asked.append(request)
+
+    page.on("request", note)
     return asked
 
 
@@ -119,8 +124,24 @@ def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
         expect(page.locator(ALERTS)).to_have_text(str(13 + second))
         let_pass(page, asked, 1)
     assert 4 <= len(asked) <= 8
-    let_pass(page, asked, 7)
+    let_pass(page, asked, 15)
     expect(page.locator("#alerts-number")).to_contain_text("32")
+
+
+def test_a_part_with_a_pace_misses_no_change(open_page: OpenPage, console: Console, namespace: str) -> None:
+    page = open_with_a_clock(open_page, console, namespace)
+    row(page, namespace).locator("a.group").click()
+    expect_live(page)
+    found = page.locator("#resources-found tbody tr")
+    expect(found).to_have_count(10)
+    asked = fetches(page)
+    for number in range(4):  # all of them within one pause of the resources
+        console.send(namespace, 1)
+        expect(page.locator(ALERTS)).to_have_text(str(11 + number))
+        let_pass(page, asked, 3)
+    expect(page.locator("#alerts-number")).to_contain_text("14")
+    let_pass(page, asked, 20)
+    expect(found).to_have_count(14)
 
 
 def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(

@@ -101,10 +101,19 @@ def test_a_message_is_shown_once_and_not_to_the_script_in_the_background(ada: Cl
     storm = make_storm()
     ada.post(f"/storms/{storm.id}/acknowledge/")
     page = f"/storms/{storm.id}/"
-    background = ada.get(page, headers={"X-Console-Refresh": "1"}).content.decode()
+    background = ada.get(page, headers={"X-Console-Version": "1"}).content.decode()
     assert "Acknowledged.</li>" not in background
     assert "Acknowledged.</li>" in ada.get(page).content.decode()
     assert "Acknowledged.</li>" not in ada.get(page).content.decode()
+
+
+def test_an_operator_takes_a_storm(ada: Client) -> None:
+    storm = make_storm(assignee="bob")
+    mine = 'data-assignee="ada" hidden>'
+    assert mine not in ada.get(f"/storms/{storm.id}/").content.decode()
+    seen = do(ada, storm, "assign", me="1")
+    assert "Assigned to ada." in seen
+    assert mine in seen
 
 
 def test_an_assignment_is_taken_back(ada: Client) -> None:

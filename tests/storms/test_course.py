@@ -1,6 +1,7 @@
 """The course of a storm: what its chart and its replay show adds up to its alerts."""
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import pairwise
@@ -179,6 +180,9 @@ def test_the_chart_is_a_table_too(admin: Client) -> None:
     seen = admin.get(f"/storms/{storm.id}/").content.decode()
     assert f'data-course="/storms/{storm.id}/course.json"' in seen
     assert "Firing at its end" in seen
+    data = re.search(r'id="course-data"[^>]*><script type="application/json">(.*?)</script>', seen)
+    assert data
+    assert json.loads(data[1]) == admin.get(f"/storms/{storm.id}/course.json").json()
 
 
 # --- the timeline
