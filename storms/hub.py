@@ -22,7 +22,8 @@ To those of one storm:
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -31,7 +32,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from storms import access, held, live, totals
@@ -47,7 +48,7 @@ DEAF_SECONDS = 4.0
 # From one frame to the next of the same page. With many pages it grows, up to what still looks live.
 SHORTEST_PERIOD = 0.25
 LONGEST_PERIOD = 0.75
-PERIOD_PER_VIEWER = 0.0015
+PERIOD_PER_VIEWER = 0.001
 # Between two readings, where one takes longer than its period.
 SHORTEST_PAUSE = 0.1
 # Between so many pages the loop looks at its other connections: a webhook must not wait for five hundred sends.
@@ -84,6 +85,8 @@ class Hub:
         self.storms: dict[str, dict[str, Any]] = {}
         self.held: dict[str, Any] = {}
         self.totals: dict[str, Any] = {}
+        self.numbers: dict[str, Any] = {}
+        """Of `held` and `totals` what is not told yet."""
         self.changed: dict[UUID, bool] = {}
         """Storms to be read again, and whether the readers of one are not to wait (`live.publish_storm`)."""
         self.woken = asyncio.Event()
@@ -144,12 +147,15 @@ class Hub:
 
     async def _run(self, layer: Any, channel: str) -> None:
         """Until the last page has left, or the channel layer or the database fails: then all pages come back later."""
+        # A lane of its own for what takes long on a busy machine and is not urgent: storms do not wait behind it.
+        lane = ThreadPoolExecutor(1, thread_name_prefix="live-numbers")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(layer, channel))
                 tasks.create_task(self._echo())
                 tasks.create_task(self._pulse())
-                tasks.create_task(self._beat())
+                tasks.create_task(self._look(lane))
+                tasks.create_task(self._beat(lane))
         except* RETRYABLE as group:
             error = group.exceptions[0]
             logger.warning("live updates interrupted: %s", str(error) or type(error).__name__)
@@ -158,6 +164,8 @@ class Hub:
             logger.exception("live updates failed")
             await self._send_away(layer)
         finally:
+            lane.submit(connections.close_all)
+            lane.shutdown(wait=False)
             with suppress(*live.LAYER_ERRORS):
                 await layer.group_discard(live.STORMS_GROUP, channel)
 
@@ -186,19 +194,14 @@ class Hub:
             await live.send_echo()
 
     async def _pulse(self) -> None:
-        """Frames of what changed, with a pause between them; a look at what nobody tells of every second."""
-        looked = time.monotonic()
+        """Frames of what changed, with a pause between them."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self.woken.wait()
+            await self.woken.wait()
             self.woken.clear()
             began = time.monotonic()
             frame = await self._changes()
-            if time.monotonic() - looked >= LOOK_SECONDS * 0.9:
-                looked = time.monotonic()
-                frame |= await self._look()
-            if frame:
+            numbers, self.numbers = self.numbers, {}
+            if frame := frame | numbers:
                 await self._tell(self._overviews(), _encode({"type": "update", "at": _now()} | frame))
             # From one beginning to the next: what the work took on a busy machine is not added to the pause.
             period = min(SHORTEST_PERIOD + PERIOD_PER_VIEWER * len(self.viewers), LONGEST_PERIOD)
@@ -230,27 +233,29 @@ class Hub:
         for storm in ended[live.ENDED_SHOWN :]:
             del self.storms[storm["id"]]
 
-    async def _look(self) -> dict[str, Any]:
-        """What nobody tells of: the held alerts and the totals, as far as they changed."""
-        if not self._overviews():
-            return {}
-        found = await database_sync_to_async(_read_numbers)()
-        before = {"held": self.held, "totals": self.totals}
-        self.held, self.totals = found["held"], found["totals"]
-        changed = {name: value for name, value in found.items() if value != before[name]}
-        if changed:
-            self.snapshot = None
-        return changed
+    async def _look(self, lane: ThreadPoolExecutor) -> None:
+        """Every second at what nobody tells of: the held alerts and the totals."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if not self._overviews():
+                continue
+            found = await _in(lane, _read_numbers)
+            before = {"held": self.held, "totals": self.totals}
+            self.held, self.totals = found["held"], found["totals"]
+            if changed := {name: value for name, value in found.items() if value != before[name]}:
+                self.numbers |= changed
+                self.snapshot = None
+                self.woken.set()
 
-    async def _beat(self) -> None:
+    async def _beat(self, lane: ThreadPoolExecutor) -> None:
         """Ping, and heal: ask who may still watch, read all anew."""
         pings = 0
         while True:
             await asyncio.sleep(PING_SECONDS)
             pings += 1
-            await self._close_refused()
+            await self._close_refused(lane)
             if pings % SNAPSHOT_EVERY_PINGS:
-                self.totals = await database_sync_to_async(totals.totals)()
+                self.totals = await _in(lane, totals.totals)
                 self.snapshot = None
                 await self._tell(self.viewers, _encode({"type": "ping", "at": _now(), "totals": self.totals}))
             else:
@@ -259,8 +264,8 @@ class Hub:
                 for viewer in self.viewers - self._overviews():
                     await self._show_one(viewer, viewer.storm_id)
 
-    async def _close_refused(self) -> None:
-        codes = await database_sync_to_async(access.refused)({viewer.watcher for viewer in self.viewers})
+    async def _close_refused(self, lane: ThreadPoolExecutor) -> None:
+        codes = await _in(lane, access.refused, {viewer.watcher for viewer in self.viewers})
         for viewer in list(self.viewers):
             if code := codes.get(viewer.watcher):
                 viewer.offer(code)
@@ -304,6 +309,10 @@ async def _reset(layer: Any) -> None:
     """Let the layer forget its connections and channels: after a failure it would keep what nobody reads any more."""
     with suppress(*live.LAYER_ERRORS):
         await layer.flush()
+
+
+async def _in(lane: ThreadPoolExecutor, read: Callable[..., Any], *arguments: Any) -> Any:
+    return await database_sync_to_async(read, thread_sensitive=False, executor=lane)(*arguments)
 
 
 def _read_storms(ids: Iterable[UUID | None]) -> list[dict[str, Any]]:
