@@ -54,6 +54,8 @@ def test_what_one_does_the_other_sees_without_a_reload(open_page: OpenPage, cons
 
     hands(mine).get_by_role("button", name="Assign to me").click()
     expect(field(storm, "who")).to_have_text("assigned to root")
+    expect(theirs.locator("#head")).to_contain_text("to root")
+    expect(hands(theirs).get_by_role("button", name="Assign to me")).to_have_count(0)
 
     hands(mine).locator("summary", has_text="Note").click()
     mine.locator("#note").fill("the <b>disk</b> is full")
@@ -68,6 +70,19 @@ def test_what_one_does_the_other_sees_without_a_reload(open_page: OpenPage, cons
     expect(hands(theirs).locator("summary", has_text="Close")).to_have_count(0)
     for page in (now, theirs):
         assert page.evaluate("window.notReloaded")
+
+
+def test_a_page_acts_after_it_was_given_what_all_readers_are(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    page = storm_page(open_page, namespace)
+    hands(storm_page(open_page, namespace)).get_by_role("button", name="Acknowledge").click()
+    expect(page.locator("#head")).to_contain_text("by root")
+    take = hands(page).get_by_role("button", name="Assign to me")
+    take.click()
+    expect(page.locator(".messages")).to_have_text("Assigned to root.")
+    expect(take).to_be_hidden()
 
 
 def test_a_reason_is_asked_for_before_anything_is_sent(open_page: OpenPage, console: Console, namespace: str) -> None:
