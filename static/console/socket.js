@@ -48,8 +48,9 @@ export class LiveSocket {
     return document.body.dataset.connection === "paused" && document.visibilityState !== "visible";
   }
 
+  // Or about to be: who looks at a page that is connecting must not make it begin anew.
   alive() {
-    return this.socket?.readyState === WebSocket.OPEN && Date.now() - this.heardAt < SILENCE;
+    return this.socket?.readyState <= WebSocket.OPEN && Date.now() - this.heardAt < SILENCE;
   }
 
   open() {

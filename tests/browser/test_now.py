@@ -264,6 +264,7 @@ def test_a_hidden_tab_lets_go_and_catches_up(open_page: OpenPage, console: Conso
     page.on("websocket", lambda socket: sockets.append(socket))
     page.reload()
     expect_live(page)
+    assert len(sockets) == 1
     page.evaluate("window.notReloaded = true")
     look_away(page)
     page.clock.fast_forward(20_000)
