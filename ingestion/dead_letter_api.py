@@ -86,7 +86,7 @@ class DeadLetterViewSet(ReadOnlyViewSet):
         return Response(self.get_serializer(letter).data)
 
     @extend_schema(
-        operation_id="v1_dead_letters_replay_all",
+        operation_id="dead_letters_replay_all",
         request=NothingSerializer,
         responses={202: serializers.QueuedSerializer},
     )
@@ -99,7 +99,7 @@ class DeadLetterViewSet(ReadOnlyViewSet):
         return Response({"queued": queued}, status=202)
 
     @extend_schema(
-        operation_id="v1_dead_letters_discard_all",
+        operation_id="dead_letters_discard_all",
         request=serializers.DiscardSerializer,
         responses={200: serializers.DiscardedSerializer},
     )

@@ -315,8 +315,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # Else the page asks a validator on another host about the schema's address.
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None, "persistAuthorization": False},
+    # Else the page asks a validator on another host about the schema's address. Deep links are links within buttons,
+    # which screen readers cannot tell apart.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": False, "validatorUrl": None, "persistAuthorization": False},
+    # One chapter for each kind of thing.
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
     # Two documents have a `state`, a storm's and a silence's.
     "ENUM_NAME_OVERRIDES": {"StormStateEnum": "storms.filters.STORM_STATES"},

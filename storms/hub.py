@@ -13,7 +13,7 @@ To the first page's sockets (JSON text):
 To those of one storm:
 
     {"type": "snapshot", "at", "storms": [<storm>], "totals"}
-    {"type": "storm", "at", "storm": <storm>}
+    {"type": "storm", "at", "storm": <storm>, "at_once"}                   at_once: a person did it; look at once
     {"type": "ping", "at", "totals"}
 
 `at` is the server's time, `held` as in `storms.held.Held`, `totals` as in `storms.totals.Totals`.
@@ -253,9 +253,10 @@ class Hub:
         while True:
             await asyncio.sleep(PING_SECONDS)
             pings += 1
-            await self._close_refused(lane)
+            await self._close_refused()
             if pings % SNAPSHOT_EVERY_PINGS:
                 self.totals = await _in(lane, totals.totals)
+                self.numbers.pop("totals", None)
                 self.snapshot = None
                 await self._tell(self.viewers, _encode({"type": "ping", "at": _now(), "totals": self.totals}))
             else:
@@ -264,14 +265,15 @@ class Hub:
                 for viewer in self.viewers - self._overviews():
                     await self._show_one(viewer, viewer.storm_id)
 
-    async def _close_refused(self, lane: ThreadPoolExecutor) -> None:
-        codes = await _in(lane, access.refused, {viewer.watcher for viewer in self.viewers})
+    async def _close_refused(self) -> None:
+        codes = await database_sync_to_async(access.refused)({viewer.watcher for viewer in self.viewers})
         for viewer in list(self.viewers):
             if code := codes.get(viewer.watcher):
                 viewer.offer(code)
 
     async def _read_all(self) -> None:
         storms, self.held, self.totals = await database_sync_to_async(_read_everything)()
+        self.numbers = {}
         known, self.storms, self.snapshot = self.storms, {storm["id"]: storm for storm in storms}, None
         for id_ in known.keys() & self.storms.keys():
             self._keep(known[id_])  # it may have been read after this reading began

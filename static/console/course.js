@@ -41,7 +41,8 @@ function goOn() {
 
 async function load() {
   try {
-    const headers = { Accept: "application/json", "X-Console-Version": document.getElementById("head").dataset.version };
+    const { version } = document.getElementById("head").dataset;
+    const headers = { Accept: "application/json", "X-Console-Version": version, "X-Console-Held": version };
     const response = await ask(panel.dataset.course, { headers });
     if (response.ok) take(await response.json());
   } catch {

@@ -14,6 +14,13 @@ export function csrfToken() {
   return JSON.parse(document.body.getAttribute("hx-headers"))["X-CSRFToken"];
 }
 
+// What forms are sent with from now on: the page may be older than the login.
+export function keepCsrfToken(token) {
+  if (!token) return;
+  document.body.setAttribute("hx-headers", JSON.stringify({ "X-CSRFToken": token }));
+  for (const field of document.getElementsByName("csrfmiddlewaretoken")) field.value = token;
+}
+
 const waiting = new Map();
 
 // Now, or in a hidden tab once when it is looked at again, however often it was asked for meanwhile.

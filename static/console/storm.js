@@ -4,7 +4,7 @@
 // same, for it may have many readers.
 
 import { numberIn, setNumber, setText } from "./dom.js";
-import { ask, csrfToken, whenSeen } from "./requests.js";
+import { ask, csrfToken, keepCsrfToken, whenSeen } from "./requests.js";
 import { setPills } from "./row.js";
 import { LiveSocket } from "./socket.js";
 import { learnServerTime, refreshTimes, setTime } from "./time.js";
@@ -19,12 +19,14 @@ const RAREST = 30000;
 // All pages of a storm hear of a change in the same moment.
 const SPREAD = 600;
 const PATIENCE = 30000;
+const MOST_DOUBLINGS = 4;
 
 const id = document.querySelector("[data-storm]").dataset.storm;
 let shown = Number(document.querySelector("[data-storm]").dataset.version);
 let latest = null;
 let wanted = false;
 let urgent = false;
+let insisting = false;
 let asking = false;
 let timer = 0;
 let answeredAt = -Infinity;
@@ -81,31 +83,38 @@ async function refresh() {
   clearTimeout(timer); // one that was planned in a hidden tab, after the one that is due now
   timer = 0;
   asking = true;
-  const headers = { Accept: "text/html", "X-Console-Version": latest?.version ?? shown };
-  // An answer that others were given a moment ago will do, unless a person did what it is asked for.
-  if (urgent) headers["Cache-Control"] = "no-cache";
+  const headers = { Accept: "text/html", "X-Console-Version": latest?.version ?? shown, "X-Console-Held": shown };
+  // An answer that others were given a moment ago will do, unless a person did what it is asked for. A busy server may give one
+  // all the same; then the next request insists too.
+  insisting ||= urgent;
+  if (insisting) headers["Cache-Control"] = "no-cache";
   wanted = urgent = false;
   const asked = performance.now();
-  let answered = false;
+  let refused = false;
   try {
     const response = await ask(location.href, { headers, signal: AbortSignal.timeout(PATIENCE) });
+    refused = response.status >= 400 && response.status < 500;
     if (response.ok) {
+      keepCsrfToken(response.headers.get("X-CSRFToken"));
       replace(new DOMParser().parseFromString(await response.text(), "text/html"));
-      answered = true;
+      insisting &&= shown < headers["X-Console-Version"];
     }
   } catch {
-    // The next change or snapshot tries again.
+    // Asked again below.
   }
   const longer = asked - answeredAt > QUIET ? SHORTEST : Math.min(pause * 2, LONGEST);
   answeredAt = performance.now();
   pause = Math.max(longer, Math.min((answeredAt - asked) * BY_COST, RAREST));
   asking = false;
-  if (answered && latest?.version > shown) want(false);
+  // The answer was late, or none came. Who may not see it any more, or that it is gone, is told by the next change.
+  if (!refused && latest?.version > shown) want(false);
   else plan();
 }
 
 function replace(fresh) {
-  shown = Math.max(shown, Number(fresh.querySelector("[data-storm]")?.dataset.version ?? 0));
+  const version = Number(fresh.querySelector("[data-storm]")?.dataset.version ?? 0);
+  if (version < shown) return;
+  shown = version;
   heldBack = null;
   makeOwn(fresh);
   for (const part of document.querySelectorAll("[data-refresh]")) {
@@ -158,14 +167,15 @@ function markRisen(before, after) {
 // The focus has gone on only after the event.
 document.addEventListener("focusout", () => setTimeout(() => heldBack && replace(heldBack)));
 
-// Parts with a pace are asked for again when the storm has changed since, and not sooner than so many seconds.
+// Parts with a pace are asked for again when the storm has changed since, and not sooner than so many seconds; one that fails,
+// ever later.
 function follow() {
   const now = performance.now();
   let next = Infinity;
   for (const part of document.querySelectorAll("[data-pace]")) {
-    const last = loaded.get(part.id) ?? { version: 0, at: 0 };
+    const last = heldOf(part);
     if (last.version >= shown) continue;
-    const due = last.at + part.dataset.pace * 1000;
+    const due = last.at + part.dataset.pace * 1000 * 2 ** last.failures;
     if (due > now) next = Math.min(next, due);
     else {
       loaded.set(part.id, { ...last, at: now });
@@ -176,14 +186,23 @@ function follow() {
   if (next < Infinity) following = setTimeout(() => whenSeen(follow), next - now);
 }
 
+function heldOf(part) {
+  return loaded.get(part.id) ?? { version: 0, at: 0, failures: 0 };
+}
+
 document.addEventListener("storm:changed", follow);
-document.addEventListener("htmx:afterRequest", ({ detail }) => {
-  const version = Number(detail.xhr.getResponseHeader("X-Console-Version"));
-  loaded.set(detail.target.id, { version, at: performance.now() });
+document.addEventListener("htmx:afterRequest", ({ detail: { target, xhr } }) => {
+  const last = heldOf(target);
+  const at = performance.now();
+  if (xhr.status === 200) loaded.set(target.id, { version: Number(xhr.getResponseHeader("X-Console-Version")), at, failures: 0 });
+  // Refused: nothing to ask for before the next change.
+  else if (xhr.status >= 400 && xhr.status < 500) loaded.set(target.id, { ...last, version: shown, at });
+  else loaded.set(target.id, { ...last, at, failures: Math.min(last.failures + 1, MOST_DOUBLINGS) });
   follow();
 });
 document.addEventListener("htmx:configRequest", ({ detail }) => {
   detail.headers["X-Console-Version"] = shown;
+  detail.headers["X-Console-Held"] = heldOf(detail.target).version;
 });
 document.addEventListener("htmx:load", ({ detail }) => makeOwn(detail.elt));
 new LiveSocket(`/ws/storms/${id}/`, receive, document.getElementById("connection"));

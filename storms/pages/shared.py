@@ -2,8 +2,9 @@
 
 A part of a page that names the version its reader has heard of (`VERSION_HEADER`) is made once for all who may see the
 same. The answer names its own version. It may be an earlier one than was asked for as long as the making was a small
-part of the time since (`BY_COST`), unless the reader says `Cache-Control: no-cache`; static/console/storm.js asks again
-for what it lacks. So readers cost a bounded share of a process, however many they are and however large their storm is.
+part of the time since (`BY_COST`), unless the reader says `Cache-Control: no-cache`, but never an earlier one than the
+reader has on the screen (`HELD_HEADER`). static/console/storm.js asks again for what it lacks. So readers cost a part
+of a process that is bounded, however many they are and however large their storm is.
 
 The view sees no person, only what may be seen, so that nothing of one reader can come to another; storm.js puts in what
 is the reader's own.
@@ -16,14 +17,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
 
 from stormconsole.accounts.services import may_enter_admin
 from storms.live import read_version
-from storms.pages.parts import VERSION_HEADER
+from storms.pages.parts import HELD_HEADER, VERSION_HEADER
 
 MAX_AGE_SECONDS = 30.0
 """Versions fall when a database is set back; and what no version tells must not stay."""
@@ -33,7 +35,9 @@ MAX_LATE_SECONDS = 10.0
 MAX_BYTES = 16 * 1024 * 1024
 """Of all kept answers of a process; the one that was not asked for the longest goes first."""
 PATIENCE_SECONDS = 2.0
-"""How long a thread waits for another that makes the same answer; then it makes one itself."""
+PATIENT = 2
+"""How long a thread waits for another that makes the same answer, and how many may while there is a late one to give:
+webhooks need the threads."""
 
 SHELF_BYTES = 1024
 """What one takes up with no answer in it."""
@@ -76,25 +80,53 @@ class Answer:
     content_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the reader has heard of, what is on the screen, and whether a late answer will not do."""
+
+    version: int
+    held: int
+    insists: bool
+
+
 @dataclass(slots=True)
 class Shelf:
     """One kind of answer to one kind of reader: the latest, and a lock for who makes the next."""
 
     key: Key
     making: Lock = field(default_factory=Lock)
+    patient: Semaphore = field(default_factory=lambda: Semaphore(PATIENT))
     latest: Answer | None = None
 
-    def answer(self, version: int, *, may_be_late: bool) -> Answer | None:
-        """One that a reader who has heard of this version may be given."""
+    def answer(self, wish: Wish) -> Answer | None:
+        """One that is good enough for the wish."""
         found = self.latest
         if found is None:
             return None
-        late = min(BY_COST * found.cost, MAX_LATE_SECONDS) if may_be_late else 0
-        end = MAX_AGE_SECONDS if found.version >= version else late
-        return found if time.monotonic() - found.made_at < end else None
+        if found.version >= wish.version:
+            end = MAX_AGE_SECONDS
+        else:
+            end = 0.0 if wish.insists else min(BY_COST * found.cost, MAX_LATE_SECONDS)
+        return found if found.version >= wish.held and _age(found) < end else None
+
+    def late(self, wish: Wish) -> Answer | None:
+        """One for who would have to wait."""
+        found = self.latest
+        usable = found is not None and found.version >= wish.held and _age(found) < MAX_AGE_SECONDS
+        return found if usable else None
+
+    def put(self, answer: Answer) -> None:
+        """Two may have made one, and the earlier one have taken longer."""
+        found = self.latest
+        if found is None or found.version <= answer.version or _age(found) >= MAX_AGE_SECONDS:
+            self.latest = answer
 
     def size(self) -> int:
         return SHELF_BYTES + len(self.key[0]) + (len(self.latest.content) if self.latest else 0)
+
+
+def _age(answer: Answer) -> float:
+    return time.monotonic() - answer.made_at
 
 
 class Shelves:
@@ -110,8 +142,11 @@ class Shelves:
             self._kept.move_to_end(key)
             return shelf
 
+    def all(self) -> list[Shelf]:
+        return list(self._kept.values())
+
     def size(self) -> int:
-        return sum(shelf.size() for shelf in list(self._kept.values()))
+        return sum(shelf.size() for shelf in self.all())
 
     def bound(self) -> None:
         """Threads that hold a shelf which goes still get its answer."""
@@ -129,42 +164,60 @@ def shared(view: View) -> View:
 
     @wraps(view)
     def share(request: HttpRequest, **ids: Any) -> HttpResponse:
-        version = _version(request)
-        if version is None:
+        wish = _wish(request)
+        if wish is None:
             return view(request, **ids)
         reader = Reader(frozenset(request.user.get_all_permissions()), may_enter_admin(request.user))
-        shelf, may_be_late = shelves.get((request.get_full_path(), reader)), not _insists(request)
-        answer = shelf.answer(version, may_be_late=may_be_late)
-        if answer is None:
-            is_mine = shelf.making.acquire(timeout=PATIENCE_SECONDS)
-            try:
-                answer = shelf.answer(version, may_be_late=may_be_late)
-                answer = answer or _make(shelf, view, _alike(request, reader), ids)
-            finally:
-                if is_mine:
-                    shelf.making.release()
-                shelves.bound()
-        headers = {VERSION_HEADER: str(answer.version)}
-        return HttpResponse(answer.content, content_type=answer.content_type, headers=headers)
+        shelf = shelves.get((request.get_full_path(), reader))
+        answer = shelf.answer(wish) or _wait_or_make(shelf, wish, lambda: view(_alike(request, reader), **ids))
+        response = HttpResponse(answer.content, content_type=answer.content_type)
+        response.headers[VERSION_HEADER] = str(answer.version)
+        # The page may be older than this login.
+        response.headers["X-CSRFToken"] = get_token(request)
+        return response
 
     return share
 
 
-def _version(request: HttpRequest) -> int | None:
-    text = request.headers.get(VERSION_HEADER, "")
+def _wish(request: HttpRequest) -> Wish | None:
+    version = _number(request.headers.get(VERSION_HEADER, ""))
+    if version is None:
+        return None
+    insists = request.headers.get("Cache-Control") == "no-cache"
+    return Wish(version, _number(request.headers.get(HELD_HEADER, "")) or 0, insists)
+
+
+def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
-def _insists(request: HttpRequest) -> bool:
-    return request.headers.get("Cache-Control") == "no-cache"
+def _wait_or_make(shelf: Shelf, wish: Wish, make: Callable[[], HttpResponse]) -> Answer:
+    is_mine = shelf.making.acquire(blocking=False)
+    try:
+        if not is_mine:
+            waits = wish.insists and shelf.patient.acquire(blocking=False)
+            try:
+                if not waits and (late := shelf.late(wish)):
+                    return late
+                is_mine = shelf.making.acquire(timeout=PATIENCE_SECONDS)
+            finally:
+                if waits:
+                    shelf.patient.release()
+        found = shelf.answer(wish) or (None if is_mine else shelf.late(wish))
+        return found or _make(shelf, make)
+    finally:
+        if is_mine:
+            shelf.making.release()
+        shelves.bound()
 
 
-def _make(shelf: Shelf, view: View, request: HttpRequest, ids: dict[str, Any]) -> Answer:
+def _make(shelf: Shelf, make: Callable[[], HttpResponse]) -> Answer:
     # Read first: what the view reads after it is this version or a later one.
     began, version = time.monotonic(), read_version()
-    response = view(request, **ids)
+    response = make()
     cost = time.monotonic() - began
-    shelf.latest = answer = Answer(version, began, cost, response.content, response.headers["Content-Type"])
+    answer = Answer(version, began, cost, response.content, response.headers["Content-Type"])
+    shelf.put(answer)
     return answer
 
 

@@ -16,7 +16,8 @@ select
      from storms_alert where id = any(%(ids)s)),
   (select json_agg(fingerprint) from unnest(%(fingerprints)s::text[]) as f(fingerprint)
      where (select count(*) from (
-         select received_at from storms_alert a where a.fingerprint = f.fingerprint
+         select received_at from storms_alert a
+         where a.fingerprint = f.fingerprint and a.starts_at < now() + interval '1 day'
          order by starts_at desc limit %(latest)s) latest
        where received_at > now() - interval '1 hour') >= %(flapping)s),
   (select json_agg(json_build_array(group_key, id, (extract(epoch from opened_at) * 1000000)::bigint,
@@ -38,7 +39,8 @@ group by 1, 2
 # So many earlier episodes within the hour make the next one a flap: three re-fires.
 FLAPPING_EPISODES = 3
 # Looked for among an alert's latest episodes, one by one through their index: asked for all that came within the hour,
-# PostgreSQL reads the whole hour, and each webhook of a storm costs more than the one before.
+# PostgreSQL reads the whole hour, and each webhook of a storm costs more than the one before. Which are the latest the
+# sender's clock says; what it dates far ahead does not count.
 LATEST_EPISODES = 16
 
 

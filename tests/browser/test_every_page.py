@@ -66,6 +66,9 @@ class Watched:
         self.page.goto(path, wait_until="load")
         self.page.evaluate(NO_MOTION)
         expect(self.page.locator(".htmx-request")).to_have_count(0)
+        if self.page.locator("#swagger-ui").count():
+            # It draws itself after the page has loaded.
+            expect(self.page.locator(".opblock").first).to_be_visible()
 
     def findings(self, name: str, *expected: str) -> list[str]:
         """All that is wrong with the page that is open, for the message of a failed test."""
@@ -190,6 +193,16 @@ ELSEWHERE = {
 
 LEADS_ON = ("_view_in_console", "_in_history")
 """The admin's buttons that lead to the console."""
+
+
+def test_an_operation_that_is_opened_in_the_documentation_reads_well_too(watched: Watched) -> None:
+    watched.visit(reverse("docs"))
+    operations = watched.page.locator(".opblock")
+    for path in ("/alerts/", "/policies/"):
+        operation = operations.filter(has=watched.page.locator(f'[data-path="/api/v1{path}"]')).last
+        operation.locator(".opblock-summary-control").click()
+        expect(operation.locator(".responses-wrapper")).to_be_visible()
+    assert watched.findings("docs") == []
 
 
 @pytest.mark.parametrize("address", [pytest.param(address, id=address.name) for address in addresses()])

@@ -19,7 +19,7 @@ from storms import access, hub, live, totals
 from storms.access import Watcher
 from storms.consumers import live_socket
 from storms.hub import Hub, Viewer
-from storms.models import Storm
+from storms.models import Alert, Storm
 from tests.factories import make_admin, make_closed_storm, make_held_alert, make_storm, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -272,6 +272,29 @@ def test_it_ends_with_its_last_page_and_starts_again(valkey: redis.Redis) -> Non
             await frame(again)
             await publish(storm)
             await update(again)
+            here.leave(again)
+
+    run(scenario)
+
+
+def test_it_starts_again_without_the_numbers_of_its_last_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(hub, "SHORTEST_PAUSE", 0.3)
+
+    async def scenario() -> None:
+        async with pages(1) as (here, [viewer]):
+            await sync_to_async(make_held_alert)()
+            await frame(viewer)  # now it pauses
+            await sync_to_async(make_held_alert)()
+            while not here.numbers:
+                await asyncio.sleep(0.01)
+            here.leave(viewer)
+            await sync_to_async(Alert.objects.all().delete)()
+            again = Viewer(viewer.watcher, None)
+            await here.join(again)
+            assert (await frame(again))["held"]["alerts"] == 0
+            await asyncio.sleep(0.5)
+            assert again.queue.empty()
             here.leave(again)
 
     run(scenario)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection, connections
+from django.middleware.csrf import _does_token_match
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -33,8 +35,8 @@ def reader(name: str, *permissions: str) -> Client:
     return client
 
 
-def get(client: Client, path: str, version: int | None, *, insist: bool = False) -> str:
-    headers = {} if version is None else {"X-Console-Version": str(version)}
+def get(client: Client, path: str, version: int | None, *, insist: bool = False, held: int = 0) -> str:
+    headers = {} if version is None else {"X-Console-Version": str(version), "X-Console-Held": str(held)}
     if insist:
         headers["Cache-Control"] = "no-cache"
     answer = client.get(path, headers=headers)
@@ -99,6 +101,58 @@ def test_an_answer_may_be_late_for_a_while_unless_its_reader_insists(
     Storm.objects.filter(id=storm.id).update(alert_count=14)
     monkeypatch.setattr(shared, "BY_COST", 0)
     assert number.format(14) in get(ada, page, version + 2)
+
+
+def test_an_answer_is_not_older_than_what_is_on_the_screen(storm: Storm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "BY_COST", 1_000)
+    ada, page, version = reader("ada", *SEE), f"/storms/{storm.id}/", read_version()
+    get(ada, page, version)
+    Storm.objects.filter(id=storm.id).update(alert_count=13)
+    number = 'data-number="alerts">{}<'
+    assert number.format(12) in get(ada, page, version + 2, held=version)
+    assert number.format(13) in get(ada, page, version + 2, held=version + 1)
+
+
+def test_who_would_have_to_wait_is_given_what_there_is(storm: Storm) -> None:
+    ada, page, version = reader("ada", *SEE), f"/storms/{storm.id}/", read_version()
+    get(ada, page, version)
+    Storm.objects.filter(id=storm.id).update(alert_count=13)
+    [shelf] = shared.shelves.all()
+    with shelf.making:  # somebody makes the next one
+        for insist in (False, True):
+            late = get(ada, page, version + 1, insist=insist)
+            assert 'data-number="alerts">12<' in late
+        assert shelf.patient._value == shared.PATIENT
+
+
+def test_an_earlier_answer_that_took_longer_replaces_none(storm: Storm) -> None:
+    ada, page, version = reader("ada", *SEE), f"/storms/{storm.id}/", read_version()
+    get(ada, page, version)
+    [shelf] = shared.shelves.all()
+    assert shelf.latest
+    newer = replace(shelf.latest, version=version + 5)
+    shelf.put(newer)
+    shelf.put(replace(newer, version=version + 4))
+    assert shelf.latest is newer
+    of_another_life = replace(newer, version=3)
+    shelf.latest = replace(newer, made_at=newer.made_at - shared.MAX_AGE_SECONDS)
+    shelf.put(of_another_life)  # the database was set back
+    assert shelf.latest is of_another_life
+
+
+def test_a_part_has_nobody_s_form_token_and_tells_its_reader_s_own(storm: Storm) -> None:
+    version, page = read_version(), f"/storms/{storm.id}/"
+    readers = [reader(name, *OPERATE) for name in ("ada", "bob")]
+    for one in readers:
+        one.get(page)
+    secrets = [one.cookies["csrftoken"].value for one in readers]
+    answers = [one.get(page, headers={"X-Console-Version": str(version)}) for one in readers]
+    assert answers[0].content == answers[1].content
+    tokens = set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', answers[0].content.decode()))
+    assert tokens
+    for secret, answer in zip(secrets, answers, strict=True):
+        assert not any(_does_token_match(token, secret) for token in tokens)
+        assert _does_token_match(answer.headers["X-CSRFToken"], secret)
 
 
 def test_an_answer_has_an_end_whatever_its_version(storm: Storm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +222,8 @@ def test_what_is_kept_is_bounded(storm: Storm, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_readers_who_ask_at_once_wait_for_one_answer() -> None:
+def test_readers_who_ask_at_once_wait_for_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "PATIENCE_SECONDS", 60.0)
     storm = make_storm()
     clients = [reader(f"reader-{number}", *SEE) for number in range(6)]
     version, together = read_version(), Barrier(6)
