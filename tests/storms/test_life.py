@@ -392,6 +392,26 @@ def test_a_storm_is_dirty_until_it_was_counted(console):
     assert dirty_storms() == [storm.id]
 
 
+def test_a_large_storm_is_counted_less_often(console):
+    send(console, 10)
+    storm = Storm.objects.get()
+    refresh_storm(storm_id=storm.id)
+    RemediationRequest.objects.update(sync_state="applied")
+    send(console, 2)
+
+    def is_dirty(*, alerts, seconds):
+        Storm.objects.update(alert_count=alerts, refreshed_at=timezone.now() - timedelta(seconds=seconds))
+        return dirty_storms() == [storm.id]
+
+    assert is_dirty(alerts=20_000, seconds=0)  # a sync rests a second all the same
+    assert not is_dirty(alerts=100_000, seconds=4)
+    assert is_dirty(alerts=100_000, seconds=6)
+    assert not is_dirty(alerts=10_000_000, seconds=9)
+    assert is_dirty(alerts=10_000_000, seconds=11)
+    Storm.objects.update(refreshed_at=None)
+    assert dirty_storms() == [storm.id]
+
+
 @pytest.mark.parametrize("state", ["failed", "pending"])
 def test_a_storm_whose_sync_does_not_come_is_counted_all_the_same(console, state):
     """The cluster is away, or the workers are: an operator sees how the storm grows."""
