@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.problems import Problems
 from tests.harness.http import alert, payload, post_many
@@ -15,6 +15,8 @@ from tests.plugin import failed
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 USER, PASSWORD = "root", "a-password-for-tests"
+# What is awaited, on a machine that runs other tests beside this one. What must be quick says so where it is expected.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="module")
