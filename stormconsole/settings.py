@@ -28,6 +28,8 @@ PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
     "stormconsole.apps.ConsoleAdminConfig",
+    # Before Django's accounts: two of their commands are also here (stormconsole/management/commands).
+    "stormconsole.apps.StormconsoleConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -42,7 +44,6 @@ INSTALLED_APPS = [
     "channels",
     "axes",
     "csp",
-    "stormconsole.apps.StormconsoleConfig",
     "storms.apps.StormsConfig",
     "ingestion.apps.IngestionConfig",
 ]

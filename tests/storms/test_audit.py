@@ -1,8 +1,12 @@
 """Every action leaves an entry: who, what, from where, before and after; and nobody changes one."""
 
+import getpass
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
@@ -180,6 +184,18 @@ def test_who_is_deleted_loses_tokens_not_without_a_word(admin: Client) -> None:
 def test_the_first_start_s_administrator_has_an_entry() -> None:
     assert _make_administrator()
     assert entries() == [("", "access.created", "admin")]
+
+
+def test_who_is_made_an_administrator_on_the_command_line_has_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_admin("before")
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "correct horse battery")
+    call_command("createsuperuser", "--no-input", "--username", "root", "--email", "root@example.com", verbosity=0)
+    assert entries() == [("", "access.created", "root")]
+    assert (last().via, last().after) == ("command line", {"is_superuser": True})
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: "staple battery horse")
+    call_command("changepassword", "root", stdout=StringIO())
+    assert entries()[1:] == [("", "password.changed", "root")]
+    assert User.objects.get(username="root").check_password("staple battery horse")
 
 
 def test_many_dead_letters_at_once_are_named(admin: Client) -> None:
