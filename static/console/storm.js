@@ -23,6 +23,7 @@ const MOST_DOUBLINGS = 4;
 
 const id = document.querySelector("[data-storm]").dataset.storm;
 let shown = Number(document.querySelector("[data-storm]").dataset.version);
+let held = shown; // as the answer on the screen names itself; its rows were read a moment later, and may say more
 let latest = null;
 let wanted = false;
 let urgent = false;
@@ -33,7 +34,7 @@ let answeredAt = -Infinity;
 let pause = SHORTEST;
 let heldBack = null;
 let following = 0;
-const loaded = new Map(); // of the parts with an address of their own, by id: {version, at}
+const loaded = new Map(); // of the parts with an address of their own, by id: {version, at, failures}
 
 function receive(message) {
   if (message.at) learnServerTime(message.at);
@@ -83,7 +84,7 @@ async function refresh() {
   clearTimeout(timer); // one that was planned in a hidden tab, after the one that is due now
   timer = 0;
   asking = true;
-  const headers = { Accept: "text/html", "X-Console-Version": latest?.version ?? shown, "X-Console-Held": shown };
+  const headers = { Accept: "text/html", "X-Console-Version": latest?.version ?? shown, "X-Console-Held": held };
   // An answer that others were given a moment ago will do, unless a person did what it is asked for. A busy server may give one
   // all the same; then the next request insists too.
   insisting ||= urgent;
@@ -97,6 +98,7 @@ async function refresh() {
     if (response.ok) {
       keepCsrfToken(response.headers.get("X-CSRFToken"));
       replace(new DOMParser().parseFromString(await response.text(), "text/html"));
+      held = Math.max(held, Number(response.headers.get("X-Console-Version")));
       insisting &&= shown < headers["X-Console-Version"];
     }
   } catch {
