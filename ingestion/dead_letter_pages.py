@@ -18,6 +18,7 @@ from ingestion.filters import DeadLetterFilter
 from ingestion.models import DeadLetter, LetterState, Reason, Receiver
 from storms.models import Alert
 from storms.pages.decorators import console_action, console_page
+from storms.pages.parameters import whole_number
 from storms.queue import enqueue_replays
 
 VIEW, HANDLE = "ingestion.view_deadletter", "ingestion.change_deadletter"
@@ -92,12 +93,13 @@ def dead_letters(request: HttpRequest) -> HttpResponse:
 
 
 def _before(request: HttpRequest, letters: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
-    before = request.GET.get("before", "")
-    if not before:
+    asked = request.GET.get("before", "")
+    if not asked:
         return letters
-    if not (before.isdecimal() and before.isascii() and len(before) <= 18):
+    before = whole_number(asked)
+    if before is None:
         raise Http404
-    return letters.filter(id__lt=int(before))
+    return letters.filter(id__lt=before)
 
 
 def _waiting() -> list[dict[str, Any]]:

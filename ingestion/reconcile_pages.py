@@ -9,6 +9,7 @@ from django.urls import reverse
 from ingestion.models import ReconcileRun, RunState
 from ingestion.reconcile_services import request_run, unfinished_runs
 from storms.pages.decorators import console_action, console_page
+from storms.pages.parameters import whole_number
 from storms.queue import enqueue_reconciliation
 
 VIEW, RUN = "ingestion.view_reconcilerun", "ingestion.add_reconcilerun"
@@ -21,8 +22,8 @@ FINDINGS_SHOWN = 100
 def reconcile(request: HttpRequest) -> HttpResponse:
     """One run in full, the last that ended or `?run=<id>`, and the others in a line each."""
     ended = ReconcileRun.objects.filter(state__in=[RunState.DONE, RunState.FAILED])
-    asked = request.GET.get("run", "")
-    shown = ended.filter(id=int(asked)).first() if asked.isascii() and asked.isdecimal() and len(asked) < 19 else None
+    asked = whole_number(request.GET.get("run", ""))
+    shown = ended.filter(id=asked).first() if asked is not None else None
     shown = shown or ended.first()
     context = {
         "run": shown,

@@ -13,7 +13,7 @@ To the first page's sockets (JSON text):
 To those of one storm:
 
     {"type": "snapshot", "at", "storms": [<storm>], "totals"}
-    {"type": "storm", "at", "storm": <storm>, "at_once"}                   at_once: a person did it; look at once
+    {"type": "storm", "at", "storm": <storm>, "at_once"}                   at_once: a person did it, or it closed
     {"type": "ping", "at", "totals"}
 
 `at` is the server's time, `held` as in `storms.held.Held`, `totals` as in `storms.totals.Totals`.

@@ -100,7 +100,7 @@ def storms_ended_last() -> QuerySet[Storm]:
 def publish_storm(storm: Storm | UUID, *, at_once: bool = False) -> None:
     """Tell the web processes that a storm changed. Call it after the commit: they read the row again.
 
-    `at_once`: readers of the storm's page must not wait for it, for a person did it, and no count may tell of it.
+    `at_once`: readers of the storm's page must not wait: a person did it, or it closed, and no count may tell of it.
     Never raises for the channel layer's sake: it logs, and the pages heal by snapshot.
     """
     storm_id = storm if isinstance(storm, UUID) else storm.id

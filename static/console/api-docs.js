@@ -13,7 +13,7 @@ function complete() {
     const row = control.closest("tr[data-param-name]");
     control.setAttribute("aria-label", row ? row.dataset.paramName : "Value");
   }
-  for (const code of document.querySelectorAll("#swagger-ui :is(pre, .opblock-body pre):not([tabindex])")) code.tabIndex = 0;
+  for (const code of document.querySelectorAll("#swagger-ui pre:not([tabindex])")) code.tabIndex = 0;
 }
 
 dark.addEventListener("change", shade);

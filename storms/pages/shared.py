@@ -21,10 +21,12 @@ from threading import Lock, Semaphore
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.http.request import HttpHeaders
 from django.middleware.csrf import get_token
 
 from stormconsole.accounts.services import may_enter_admin
 from storms.live import read_version
+from storms.pages.parameters import whole_number
 from storms.pages.parts import HELD_HEADER, VERSION_HEADER
 
 MAX_AGE_SECONDS = 30.0
@@ -100,14 +102,11 @@ class Shelf:
 
     def answer(self, wish: Wish) -> Answer | None:
         """One that is good enough for the wish."""
-        found = self.latest
-        if found is None:
-            return None
-        if found.version >= wish.version:
-            end = MAX_AGE_SECONDS
-        else:
-            end = 0.0 if wish.insists else min(BY_COST * found.cost, MAX_LATE_SECONDS)
-        return found if found.version >= wish.held and _age(found) < end else None
+        found = self.late(wish)
+        if found is None or found.version >= wish.version:
+            return found
+        is_soon = not wish.insists and _age(found) < min(BY_COST * found.cost, MAX_LATE_SECONDS)
+        return found if is_soon else None
 
     def late(self, wish: Wish) -> Answer | None:
         """One for who would have to wait."""
@@ -180,15 +179,11 @@ def shared(view: View) -> View:
 
 
 def _wish(request: HttpRequest) -> Wish | None:
-    version = _number(request.headers.get(VERSION_HEADER, ""))
+    version = whole_number(request.headers.get(VERSION_HEADER, ""))
     if version is None:
         return None
     insists = request.headers.get("Cache-Control") == "no-cache"
-    return Wish(version, _number(request.headers.get(HELD_HEADER, "")) or 0, insists)
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+    return Wish(version, whole_number(request.headers.get(HELD_HEADER, "")) or 0, insists)
 
 
 def _wait_or_make(shelf: Shelf, wish: Wish, make: Callable[[], HttpResponse]) -> Answer:
@@ -208,17 +203,19 @@ def _wait_or_make(shelf: Shelf, wish: Wish, make: Callable[[], HttpResponse]) ->
     finally:
         if is_mine:
             shelf.making.release()
-        shelves.bound()
 
 
 def _make(shelf: Shelf, make: Callable[[], HttpResponse]) -> Answer:
-    # Read first: what the view reads after it is this version or a later one.
-    began, version = time.monotonic(), read_version()
-    response = make()
-    cost = time.monotonic() - began
-    answer = Answer(version, began, cost, response.content, response.headers["Content-Type"])
-    shelf.put(answer)
-    return answer
+    try:
+        # Read first: what the view reads after it is this version or a later one.
+        began, version = time.monotonic(), read_version()
+        response = make()
+        cost = time.monotonic() - began
+        answer = Answer(version, began, cost, response.content, response.headers["Content-Type"])
+        shelf.put(answer)
+        return answer
+    finally:
+        shelves.bound()  # a shelf that stays empty takes room too
 
 
 def _alike(request: HttpRequest, reader: Reader) -> HttpRequest:
@@ -226,7 +223,7 @@ def _alike(request: HttpRequest, reader: Reader) -> HttpRequest:
     alike = HttpRequest()
     alike.method, alike.path, alike.path_info = "GET", request.path, request.path_info
     alike.GET, alike.resolver_match = request.GET, request.resolver_match
-    kept = ("SERVER_NAME", "SERVER_PORT", "QUERY_STRING", "HTTP_HX_REQUEST", "HTTP_X_CONSOLE_VERSION")
+    kept = ("SERVER_NAME", "SERVER_PORT", "QUERY_STRING", "HTTP_HX_REQUEST", HttpHeaders.to_wsgi_name(VERSION_HEADER))
     alike.META = {name: request.META[name] for name in kept if name in request.META}
     alike.user = reader  # type: ignore[assignment]
     return alike

@@ -17,6 +17,7 @@ from storms.models import Alert, RemediationRequest, Storm
 from storms.opening_story import opening_of
 from storms.pages.decorators import console_page
 from storms.pages.members import alerts_context
+from storms.pages.parameters import whole_number
 from storms.pages.parts import is_part
 from storms.pages.shared import shared
 from storms.services import operators
@@ -39,7 +40,7 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
         "live": live.storm_message(row),
         "course": table(course),
         "course_data": course_message(row, course),
-        "timeline": timeline_of(row, by=request.GET.get("by", ""), before=_number(request.GET.get("before", ""))),
+        "timeline": timeline_of(row, by=request.GET.get("by", ""), before=whole_number(request.GET.get("before", ""))),
         "timeline_by": BY,
         "split_alerts": _latest(row.split_alerts.all(), SPLIT_SHOWN) if sees_alerts else [],
         "resource": resource,
@@ -52,10 +53,6 @@ def storm(request: HttpRequest, storm_id: UUID) -> HttpResponse:
     if request.user.has_perm(OPERATE):
         context |= _choices(row)
     return render(request, "console/_storm_parts.html" if is_part(request) else "console/storm.html", context)
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def _latest(alerts: QuerySet[Alert], number: int) -> list[Alert]:
