@@ -144,6 +144,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "stormconsole.",
     "socket_connect_timeout": STORE_TIMEOUT_MS / 1000,
     "socket_timeout": STORE_TIMEOUT_MS / 1000,
+    # One attempt for a message: kombu's own default tries for six seconds, in which a sweep releases nothing.
+    "max_retries": 0,
     # No message is precious here: the rows say what is to do, and the sweep enqueues again what got lost. Kombu's
     # acknowledgements over Redis would cost three commands a message and, worse, end the worker when the store is
     # restarted while one is outstanding (restore_unacked on a connection that is gone).

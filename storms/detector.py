@@ -182,10 +182,11 @@ def store_time_us() -> int:
     """
     if _frozen_us is not None:
         return _frozen_us
+    _leave_alone()
     try:
         seconds, microseconds = get_redis_connection("default").time()
     except RedisError as error:
-        raise StoreUnavailable(str(error)) from error
+        raise _failure(error) from error
     return int(seconds) * 1_000_000 + int(microseconds)
 
 
@@ -228,9 +229,7 @@ def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:
 
 def _run(script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:
     """EVALSHA for every call in one round trip; a StoreUnavailable stands in the place of a call that failed."""
-    global _retry_store_at
-    if time.monotonic() < _retry_store_at:
-        raise StoreUnavailable("the store failed a moment ago and is left alone")
+    _leave_alone()
     try:
         client = get_redis_connection("default")
         replies = _evalsha(client, script, calls)
@@ -238,10 +237,20 @@ def _run(script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[
             client.script_load(script.source)
             replies = _evalsha(client, script, calls)
     except RedisError as error:
-        _retry_store_at = time.monotonic() + BACK_OFF_SECONDS
-        logger.warning("store unavailable: %s", error)
-        raise StoreUnavailable(str(error)) from error
+        raise _failure(error) from error
     return [_failed(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+
+def _leave_alone() -> None:
+    if time.monotonic() < _retry_store_at:
+        raise StoreUnavailable("the store failed a moment ago and is left alone")
+
+
+def _failure(error: RedisError) -> StoreUnavailable:
+    global _retry_store_at
+    _retry_store_at = time.monotonic() + BACK_OFF_SECONDS
+    logger.warning("store unavailable: %s", error)
+    return StoreUnavailable(str(error))
 
 
 def _evalsha(client: Any, script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:

@@ -60,10 +60,13 @@ def enqueue_reconciliation(run_id: int) -> None:
     _send(RECONCILE, [[run_id]])
 
 
-def queue_is_full() -> bool:
-    """So many messages wait that no worker can be at work: more would only fill the store, and the rows say it all."""
+def queue_takes_more() -> bool:
+    """False while the broker is away, or so many messages wait that no worker can be at work.
+
+    More would be lost, or only fill the store; the rows say it all.
+    """
     try:
-        return alive.store().llen(queue_key()) > MOST_MESSAGES
+        return alive.store().llen(queue_key()) <= MOST_MESSAGES
     except RedisError:
         return False
 

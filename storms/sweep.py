@@ -18,7 +18,7 @@ from django.utils import timezone
 from storms import detector
 from storms.clock import to_datetime
 from storms.detector import StoreUnavailable
-from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync, queue_is_full
+from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync, queue_takes_more
 from storms.services.closing import close_due_storms
 from storms.services.collection import take_collectable
 from storms.services.deferred import decide_deferred
@@ -150,6 +150,6 @@ def _count_left_behind() -> None:
 
 
 def _enqueue(swept: Swept) -> None:
-    if not queue_is_full():
+    if queue_takes_more():
         swept.enqueued = take_due()
     enqueue_sync(swept.enqueued)

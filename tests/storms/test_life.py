@@ -17,6 +17,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from ingestion.ledger import totals
+from stormconsole import alive
 from stormconsole.facts import queue_key
 from storms import detector, sweep
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
@@ -656,6 +657,18 @@ def test_with_no_worker_the_queue_does_not_grow_for_ever(console, valkey, monkey
     valkey.rpush(queue_key(), "a", "b", "c")
     assert sweep_once().enqueued == []
     valkey.delete(queue_key())
+    assert sweep_once().enqueued == [Storm.objects.get().id]
+
+
+def test_what_is_due_while_the_broker_is_away_is_sent_once_it_is_back(console, settings):
+    """And not ten seconds later, as if its message had got lost."""
+    send(console, 10)
+    RemediationRequest.objects.update(next_attempt_at=timezone.now() - timedelta(minutes=1), enqueued_at=None)
+    there, settings.REDIS_URL = settings.REDIS_URL, "redis://127.0.0.1:1/0"
+    alive.store.cache_clear()
+    assert sweep_once().enqueued == []
+    settings.REDIS_URL = there
+    alive.store.cache_clear()
     assert sweep_once().enqueued == [Storm.objects.get().id]
 
 
