@@ -140,6 +140,7 @@ CHANNEL_LAYERS = {
 }
 CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever: an outage that lasts is no reason to end
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": "stormconsole.",
     "socket_connect_timeout": STORE_TIMEOUT_MS / 1000,

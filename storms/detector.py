@@ -46,13 +46,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class KnownStorm:
-    """The storm that the database knows as open in a group."""
+    """The storm that the database knows as open in a group; what came after `window_from_us` belongs to it."""
 
     id: UUID
     opened_us: int
     quiet_us: int
     max_us: int
     alert_count: int
+    window_from_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class GroupCall:
     None as long as nobody asked the database: such a store then answers Cold.
     reopen_us: for how long a storm that closed by itself may be reopened, microseconds.
     counted_as: {episode: member}, episodes that share a member count once in the window.
+    received_us: {episode: when it came} of episodes that came while the store was away: they count at that time.
+    patient: such episodes wait to be decided; a storm that they may belong to is not closed for quietness.
     """
 
     group_key: str
@@ -74,6 +77,8 @@ class GroupCall:
     known_wins: bool = False
     reopen_us: int = 0
     counted_as: Mapping[UUID, UUID] = field(default_factory=dict)
+    received_us: Mapping[UUID, int] = field(default_factory=dict)
+    patient: bool = False
 
     def with_recent(self, recent: Sequence[tuple[UUID, int]]) -> "GroupCall":
         return replace(self, recent=recent)
@@ -81,7 +86,7 @@ class GroupCall:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The decision on one episode: outcome, position in the window or storm, store time, storm, release time."""
+    """The decision on one episode: outcome, position in the window or storm, the time it counts at, storm, release."""
 
     outcome: str
     count: int
@@ -213,18 +218,22 @@ def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:
         str(call.storm_id), max(MEMORY_US, rule.window_us),
     ]  # fmt: skip
     arguments += (
-        [str(known.id), known.opened_us, known.quiet_us, known.max_us, known.alert_count]
+        [str(known.id), known.opened_us, known.quiet_us, known.max_us, known.alert_count, known.window_from_us]
         if known is not None
-        else ["", 0, 0, 0, 0]
+        else ["", 0, 0, 0, 0, 0]
     )
-    arguments += ["1" if call.known_wins else "0", -1 if call.recent is None else len(call.recent)]
+    arguments += ["1" if call.known_wins else "0", "1" if call.patient else "0"]
+    arguments += [-1 if call.recent is None else len(call.recent)]
     for episode, us in call.recent or ():
         arguments += [str(episode), us]
-    arguments += [
-        f"{episode}/{call.counted_as[episode]}" if episode in call.counted_as else str(episode)
-        for episode in call.episodes
-    ]
-    return arguments
+    return arguments + [_asked(call, episode) for episode in call.episodes]
+
+
+def _asked(call: GroupCall, episode: UUID) -> str:
+    member, received_us = call.counted_as.get(episode), call.received_us.get(episode)
+    if received_us is not None:
+        return f"{episode}/{member or ''}/{received_us}"
+    return f"{episode}/{member}" if member else str(episode)
 
 
 def _run(script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:

@@ -197,6 +197,12 @@ class Storm(models.Model):
     max_duration_seconds = models.PositiveIntegerField()
     opened_at = models.DateTimeField(help_text="The store's clock.")
     opened_by = models.UUIDField(help_text="The alert that reached the threshold.")
+    window_from = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Alerts that came after it are in the storm. None: a window before it opened; earlier where alerts "
+        "counted that had come while the store was away.",
+    )
     closed_at = models.DateTimeField(null=True, blank=True, help_text="The store's clock.")
     close_reason = models.CharField(max_length=16, choices=CloseReason, blank=True)
     close_comment = models.CharField(max_length=500, blank=True, db_default="")
@@ -305,7 +311,11 @@ class Alert(models.Model):
     policy_reason = models.CharField(max_length=300, blank=True)
     group_key = models.CharField(max_length=64)
     group_labels = models.JSONField(default=dict)
-    decided_at = models.DateTimeField(null=True, blank=True, help_text="The store's clock at the decision.")
+    decided_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When it counted: the store's clock at the decision, or the receipt if the store was away then.",
+    )
     count = models.PositiveIntegerField(null=True, blank=True, help_text="Episodes in the window, this one included.")
     threshold = models.PositiveIntegerField(null=True, blank=True)
     release_at = models.DateTimeField(null=True, blank=True)

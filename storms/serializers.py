@@ -76,6 +76,7 @@ class StormSerializer(WithRequest):
             "max_duration_seconds",
             "opened_at",
             "opened_by",
+            "window_from",
             "last_alert_at",
             "closed_at",
             "close_reason",

@@ -75,7 +75,9 @@ def sweep_once() -> Swept:
     _part("deferred alerts", lambda: _decide(swept))
     _part("stragglers", lambda: _adopt(swept))
     _part("releases", lambda: _release(swept, now))
-    _part("closing", lambda: _close(swept, now))
+    if not swept.goes_on:
+        # What still waits for its decision may have kept a storm from being quiet.
+        _part("closing", lambda: _close(swept, now))
     _part("changed storms", lambda: mark_storms_due(storm_ids=dirty_storms()))
     _part("due requests", lambda: _enqueue(swept))
     _part("storms without a sync", _count_left_behind)
@@ -116,6 +118,8 @@ def _part(name: str, work: Callable[[], None]) -> None:
 
 
 def _decide(swept: Swept) -> None:
+    # Raises while the store is away: then what waits need not be read.
+    detector.store_time_us()
     until = time.monotonic() + DECIDING_SECONDS
     while time.monotonic() < until:
         decided, requests = decide_deferred()

@@ -140,7 +140,7 @@ def _lasts(silence: Any) -> str:
 def _late_decision(alert: Alert) -> Step | None:
     """What was decided about an alert that could not be, or was not to be, when it came in."""
     because = {
-        Outcome.DEFERRED: "The store was back.",
+        Outcome.DEFERRED: "The store came back, and it counted as of its receipt.",
         Outcome.SILENCED: "It was sent again, still firing, when no silence matched any more.",
     }.get(Outcome(alert.outcome))
     if because is None or alert.decided_at is None:
@@ -154,7 +154,7 @@ def _late_decision(alert: Alert) -> Step | None:
         decided = _joined(alert)
     else:
         decided = _individual(alert)
-    return Step(f"{because} {decided}", alert.decided_at)
+    return Step(f"{because} {decided}", None if alert.outcome == Outcome.DEFERRED else alert.decided_at)
 
 
 _DECIDING = (_reception, _policy, _flapping, _decision, _late_decision)

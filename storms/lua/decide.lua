@@ -4,6 +4,10 @@
 -- count to the threshold opens the storm, which takes in the whole window. A storm that was quiet for too long, or is
 -- too old, is closed here first, so that nothing joins it however late the sweep is.
 --
+-- An alert that came while the store was away counts at the time of its receipt: it joins the storm that was open then,
+-- or is counted among those that came within a window of it, whatever was decided meanwhile. If that reaches the
+-- threshold while a storm is open already, that storm began earlier than was known, and its window with it.
+--
 -- A group's time never goes back: where the clock was set back (or a failover led to a server whose clock is behind),
 -- time stands still until the clock has caught up, for five minutes at most. The rows find a storm's window by the
 -- times of its decisions, so an earlier decision must not look later than the opening.
@@ -21,16 +25,22 @@
 --       9 memory_us   how long an answer is remembered
 --      10 known       id of the storm that the database knows as open, or ''
 --      11 known_opened_us  12 known_quiet_us  13 known_max_us  14 known_count   of that storm
---      15 known_wins  '1': the database's storm replaces whatever is open here (after a conflict there)
---      16 n           number of window members that the database knows, then n pairs: member, us;
+--      15 known_window_from_us   of that storm
+--      16 known_wins  '1': the database's storm replaces whatever is open here (after a conflict there)
+--      17 patient     '1': alerts wait that came while the store was away and may have kept an open storm from being
+--                     quiet, so nothing is closed for that
+--      18 n           number of window members that the database knows, then n pairs: member, us;
 --                     -1: not asked yet, so a store that forgot the group replies { 'cold' } and decides nothing
---      then           the episodes to decide, in their order, each 'episode' or 'episode/member': a member of its own
---                     name makes several episodes (of a flapping alert) count as one
+--      then           the episodes to decide, in their order, each 'episode', 'episode/member' or 'episode/member/us':
+--                     a member of its own name makes several episodes (of a flapping alert) count as one; us is when
+--                     it came, if the store was away then (the member may be empty)
 -- RETURNS { now_us, open, opened_us, opened_by, window_from_us, notify, reopened_us, { answer, answer, ... } }
 --      open           id of the open storm or '' (then what follows of it is '' too)
 --      notify         '1' at most once per second and storm: its resource is worth a refresh
 --      reopened_us    when it was reopened last, or ''
---      answer         'outcome|count|decided_us|storm|release_us', empty where a field does not apply
+--      window_from_us since when what came belongs to the storm
+--      answer         'outcome|count|decided_us|storm|release_us', empty where a field does not apply; decided_us is
+--                     the time that it counts at
 -- TTL   state two days after its last use, none while a storm is open; the others as long as they can matter.
 
 local state, window, decisions, remembered = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -38,7 +48,8 @@ local threshold, window_us, hold_us = tonumber(ARGV[2]), tonumber(ARGV[3]), tonu
 local quiet_us, max_us, reopen_us = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local proposed, memory_us = ARGV[8], tonumber(ARGV[9])
 local known, known_opened_us, known_quiet_us, known_max_us = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
-local known_count, known_wins, hints = ARGV[14], ARGV[15] == '1', tonumber(ARGV[16])
+local known_count, known_window_from_us, known_wins = ARGV[14], ARGV[15], ARGV[16] == '1'
+local patient, hints, first = ARGV[17] == '1', tonumber(ARGV[18]), 19 + 2 * math.max(tonumber(ARGV[18]), 0)
 local STATE_TTL_MS, NOTIFY_US, STAND_STILL_US = 172800000, 1000000, 300000000
 
 local function text(number) return string.format('%.0f', number) end
@@ -64,30 +75,29 @@ if known ~= '' and known ~= s.open
     and (known_wins or (known ~= s.closed and (not s.open or tonumber(known_opened_us) > tonumber(s.opened_us)))) then
   not_before(tonumber(known_opened_us))
   s = { closed = s.closed, closed_us = s.closed_us, closed_reason = s.closed_reason,
-        open = known, opened_us = known_opened_us, opened_by = '', window_from_us = known_opened_us, last_us = text(now),
+        open = known, opened_us = known_opened_us, opened_by = '', window_from_us = known_window_from_us, last_us = text(now),
         count = known_count, quiet_us = known_quiet_us, max_us = known_max_us, notified_us = '0' }
   -- What was answered under another storm holds no longer.
   redis.call('DEL', decisions, remembered, window)
 elseif cold and hints < 0 then
   return { 'cold' }
-elseif cold then
-  for i = 1, hints do
-    not_before(tonumber(ARGV[16 + 2 * i]))
-    redis.call('ZADD', window, ARGV[16 + 2 * i], ARGV[15 + 2 * i])
-  end
+end
+for i = 1, hints do
+  not_before(tonumber(ARGV[18 + 2 * i]))
+  redis.call('ZADD', window, 'GT', ARGV[18 + 2 * i], ARGV[17 + 2 * i])
 end
 
-if s.open then
-  local quiet_end = tonumber(s.last_us) + tonumber(s.quiet_us)
+local function close_what_ended_by(us)
+  if not s.open then return end
+  local quiet_end = patient and math.huge or tonumber(s.last_us) + tonumber(s.quiet_us)
   local max_end = tonumber(s.opened_us) + tonumber(s.max_us)
   local ends = math.min(quiet_end, max_end)
-  if ends <= now then
+  if ends <= us then
     s.closed, s.closed_us, s.closed_reason = s.open, text(ends), quiet_end <= max_end and 'quiet' or 'max_duration'
     s.open = nil
   end
 end
 
-redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now - window_us))
 -- More than come in, or a busy group's memory would grow for ever; no more than Lua unpacks.
 local forget = math.min(math.max(100, 2 * #ARGV), 4000)
 local old = redis.call('ZRANGEBYSCORE', remembered, '-inf', text(now - memory_us), 'LIMIT', 0, forget)
@@ -97,47 +107,73 @@ if #old > 0 then
 end
 
 -- A storm that closed by itself a moment ago goes on, if the policy says so and it is not too old.
-local function may_reopen()
+local function may_reopen(us)
   return s.closed and (s.closed_reason == 'quiet' or s.closed_reason == 'resolved') and s.opened_us
-    and now - tonumber(s.closed_us) <= reopen_us and now < tonumber(s.opened_us) + tonumber(s.max_us)
+    and us >= tonumber(s.closed_us) and us - tonumber(s.closed_us) <= reopen_us
+    and us < tonumber(s.opened_us) + tonumber(s.max_us)
+end
+
+-- Of all windows with `us` in them the first that reaches the threshold, else the fullest: how many, and since when.
+local function fullest_window(us)
+  local count, from = redis.call('ZCOUNT', window, '(' .. text(us - window_us), text(us)), us - window_us
+  if us == now or redis.call('ZCOUNT', window, '(' .. text(us - window_us), '(' .. text(us + window_us)) == count then
+    return count, from
+  end
+  local members = redis.call('ZRANGEBYSCORE', window, '(' .. text(us - window_us), '(' .. text(us + window_us), 'WITHSCORES')
+  local oldest = 1
+  for latest = count + 1, #members / 2 do
+    if count >= threshold then break end
+    local ends = tonumber(members[2 * latest])
+    while tonumber(members[2 * oldest]) <= ends - window_us do oldest = oldest + 1 end
+    if latest - oldest + 1 > count then count, from = latest - oldest + 1, ends - window_us end
+  end
+  return math.max(count, 1), from
 end
 
 local answers = {}
-local function decide(episode, member)
-  if not s.open and reopen_us > 0 and may_reopen() then
-    s.open, s.reopened_us, s.notified_us = s.closed, text(now), '0'
+local function decide(episode, member, us)
+  if not s.open and reopen_us > 0 and may_reopen(us) then
+    s.open, s.reopened_us, s.notified_us = s.closed, text(us), '0'
     s.closed, s.closed_us, s.closed_reason = nil, nil, nil
   end
-  if s.open then
-    s.count, s.last_us = text(tonumber(s.count) + 1), text(now)
+  if s.open and us > tonumber(s.window_from_us) then
+    s.count, s.last_us = text(tonumber(s.count) + 1), text(math.max(us, tonumber(s.last_us)))
     return 'aggregated', s.count, s.open, ''
   end
-  redis.call('ZADD', window, text(now), member ~= '' and member or episode)
-  local count = redis.call('ZCARD', window)
+  redis.call('ZADD', window, 'GT', text(us), member ~= '' and member or episode)
+  local count, from = fullest_window(us)
   if count < threshold then
     if hold_us == 0 then return 'individual', text(count), '', '' end
     return 'held', text(count), '', text(now + hold_us)
   end
+  if s.open then
+    local older = redis.call('ZCOUNT', window, '(' .. text(from), s.window_from_us)
+    s.window_from_us, s.count = text(from), text(tonumber(s.count) + older)
+    return 'aggregated', s.count, s.open, ''
+  end
   s.open, s.opened_us, s.opened_by, s.last_us = proposed, text(now), episode, text(now)
-  s.window_from_us, s.count, s.quiet_us, s.max_us, s.notified_us = text(now - window_us), text(count), quiet_us, max_us, '0'
+  s.window_from_us, s.count, s.quiet_us, s.max_us, s.notified_us = text(from), text(count), quiet_us, max_us, '0'
   s.reopened_us = nil
-  redis.call('DEL', window)
   return 'storm_opened', text(count), proposed, ''
 end
 
-for i = 17 + 2 * math.max(hints, 0), #ARGV do
-  local episode, member = ARGV[i]:match('^([^/]*)/?(.*)$')
+for i = first, #ARGV do
+  local episode, member, us = ARGV[i]:match('^([^/]*)/?([^/]*)/?(.*)$')
+  us = math.min(tonumber(us) or now, now)
+  close_what_ended_by(us)
   local answer = redis.call('HGET', decisions, episode)
   -- An answer under a storm that closed since was never recorded (else the caller would not ask): count it anew.
   local storm = answer and answer:match('^[^|]*|[^|]*|[^|]*|([^|]*)|')
   if not answer or (storm ~= '' and storm ~= s.open) then
-    local outcome, count, storm, release_us = decide(episode, member)
-    answer = table.concat({ outcome, count, text(now), storm, release_us }, '|')
+    local outcome, count, storm, release_us = decide(episode, member, us)
+    answer = table.concat({ outcome, count, text(us), storm, release_us }, '|')
     redis.call('HSET', decisions, episode, answer)
     redis.call('ZADD', remembered, text(now), episode)
   end
   answers[#answers + 1] = answer
 end
+
+if s.open then redis.call('DEL', window) else redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now - window_us)) end
 
 local notify = '0'
 if s.open and now - tonumber(s.notified_us) >= NOTIFY_US then

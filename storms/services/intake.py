@@ -119,6 +119,7 @@ def _decide(episodes: dict[UUID, Episode], seen: Seen, overruled: set[str]) -> d
             known_wins=key in overruled,
             reopen_us=members[0].policy.reopen_us,
             counted_as=counted_as((e.alert.id, e.alert.fingerprint, e.flapping, e.policy) for e in members),
+            patient=seen.anything_deferred,
         )
         for key, members in groups.items()
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -22,8 +23,10 @@ select
        where received_at > now() - interval '1 hour') >= %(flapping)s),
   (select json_agg(json_build_array(group_key, id, (extract(epoch from opened_at) * 1000000)::bigint,
                                     quiet_seconds * 1000000::bigint, max_duration_seconds * 1000000::bigint,
-                                    alert_count))
-     from storms_storm where group_key = any(%(groups)s) and state = 'open')
+                                    alert_count, (extract(epoch from coalesce(window_from,
+                                        opened_at - window_seconds * interval '1 second')) * 1000000)::bigint))
+     from storms_storm where group_key = any(%(groups)s) and state = 'open'),
+  exists (select 1 from storms_alert where disposition = 'deferred')
 """
 
 # A flapping alert's episodes may count once: then they share one member, its fingerprint's first half.
@@ -32,9 +35,21 @@ select g.key, case when a.flapping and p.count_flapping_once then substr(a.finge
     max((extract(epoch from a.decided_at) * 1000000)::bigint)
   from unnest(%(groups)s::text[], %(windows)s::bigint[]) as g(key, window_us)
   join storms_alert a on a.group_key = g.key and a.storm_id is null
-   and a.split_from_id is null and a.decided_at > now() - g.window_us * interval '1 microsecond'
+   and a.split_from_id is null
+   and a.decided_at > coalesce(to_timestamp(%(since)s), now()) - g.window_us * interval '1 microsecond'
   left join storms_stormpolicy p on p.id = a.policy_id
 group by 1, 2
+"""
+# What a window that ends in the open storm counts of it: no more than the threshold, and so the first of its alerts.
+_FIRST_MEMBERS = """
+select g.key, a.id, (extract(epoch from a.decided_at) * 1000000)::bigint
+from unnest(%(groups)s::text[]) as g(key)
+join storms_storm s on s.group_key = g.key and s.state = 'open'
+ and coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second') > to_timestamp(%(since)s)
+cross join lateral (
+    select id, decided_at from storms_alert where storm_id = s.id and decided_at is not null
+    order by decided_at limit s.threshold
+) a
 """
 # So many earlier episodes within the hour make the next one a flap: three re-fires.
 FLAPPING_EPISODES = 3
@@ -49,7 +64,7 @@ class Seen:
     """episodes: {id: the storm it is in, or None}; storms: the open storm by group.
 
     silenced: known episodes that are silenced and still fire; flapping: fingerprints that fired anew too often
-    within the hour.
+    within the hour; anything_deferred: alerts wait that came while the store was away.
     """
 
     generation: int
@@ -57,6 +72,7 @@ class Seen:
     storms: dict[str, KnownStorm]
     silenced: frozenset[UUID] = frozenset()
     flapping: frozenset[str] = frozenset()
+    anything_deferred: bool = False
 
 
 def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Collection[str] = ()) -> Seen:
@@ -72,29 +88,43 @@ def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Col
                 "latest": LATEST_EPISODES,
             },
         )
-        generation, episodes, flapping, storms = cursor.fetchone()
+        generation, episodes, flapping, storms, anything_deferred = cursor.fetchone()
     return Seen(
         generation=generation,
         episodes={UUID(id_): UUID(storm) if storm else None for id_, storm, _ in episodes or ()},
         silenced=frozenset(UUID(id_) for id_, _, silenced in episodes or () if silenced),
         flapping=frozenset(flapping or ()),
         storms={
-            group: KnownStorm(UUID(id_), opened, quiet, longest, count)
-            for group, id_, opened, quiet, longest, count in storms or ()
+            group: KnownStorm(UUID(id_), opened, quiet, longest, count, window_from)
+            for group, id_, opened, quiet, longest, count, window_from in storms or ()
         },
+        anything_deferred=anything_deferred,
     )
 
 
-def recent_episodes(windows: Iterable[tuple[str, int]]) -> dict[str, list[tuple[UUID, int]]]:
+def recent_episodes(
+    windows: Iterable[tuple[str, int]], *, before_us: int | None = None
+) -> dict[str, list[tuple[UUID, int]]]:
     """The episodes of each group's window that are in no storm: what a store that forgot the group must count.
 
     Args:
         windows: (group key, window in microseconds).
+        before_us: for a decision about the past: the windows begin before this and end now, and what they may share
+            with the open storm comes too.
     """
     pairs = list(windows)
     found: dict[str, list[tuple[UUID, int]]] = {group: [] for group, _ in pairs}
+    values: dict[str, Any] = {
+        "groups": [group for group, _ in pairs],
+        "windows": [us for _, us in pairs],
+        "since": None if before_us is None else before_us / 1_000_000,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_RECENT, {"groups": [group for group, _ in pairs], "windows": [us for _, us in pairs]})
-        for group, id_, us in cursor.fetchall():
-            found[group].append((id_, us))
+        cursor.execute(_RECENT, values)
+        rows = cursor.fetchall()
+        if before_us is not None:
+            cursor.execute(_FIRST_MEMBERS, values)
+            rows += cursor.fetchall()
+    for group, id_, us in rows:
+        found[group].append((id_, us))
     return found

@@ -43,11 +43,12 @@ class Opening:
 # it tells which. A concurrent insert of the same group is waited for.
 _INSERT_STORM = """
 insert into storms_storm (id, policy_id, policy_name, policy_version, group_key, group_labels, state, threshold,
-    window_seconds, quiet_seconds, max_duration_seconds, opened_at, opened_by, close_reason, alert_count, firing_count,
-    resolved_count, severity, severity_counts, alert_names, last_alert_at, refreshed_xmin, previous_id)
+    window_seconds, quiet_seconds, max_duration_seconds, opened_at, opened_by, window_from, close_reason,
+    alert_count, firing_count, resolved_count, severity, severity_counts, alert_names, last_alert_at, refreshed_xmin,
+    previous_id)
 select %(id)s, (select id from storms_stormpolicy where id = %(policy_id)s), %(policy_name)s, %(policy_version)s,
     %(group_key)s, %(group_labels)s, 'open', %(threshold)s, %(window)s, %(quiet)s, %(max)s, %(opened_at)s,
-    %(opened_by)s, '', %(count)s, %(count)s, 0, 'info', '{}', '[]', %(opened_at)s, 0,
+    %(opened_by)s, %(window_from)s, '', %(count)s, %(count)s, 0, 'info', '{}', '[]', %(opened_at)s, 0,
     (select id from storms_storm where group_key = %(group_key)s and state = 'closed' and close_reason = 'max_duration'
         and closed_at > %(opened_at)s - %(window)s * interval '1 second' order by closed_at desc limit 1)
 on conflict do nothing
@@ -84,15 +85,20 @@ update storms_storm set state = 'open', closed_at = null, close_reason = '', reo
     last_alert_at = greatest(last_alert_at, %(at)s)
 where id = %(storm)s and state = 'closed'
 """
-# The window is (opened_at - window, opened_at], both by the store's clock, which orders all decisions of a group: it
-# holds exactly the episodes that the script counted. Rows are locked in the order of their ids, as everywhere.
+_BEGAN_EARLIER = """
+update storms_storm set window_from = %(window_from)s
+where id = %(storm)s
+  and coalesce(window_from, opened_at - window_seconds * interval '1 second') > %(window_from)s
+"""
+# The window is (window_from, opened_at], both by the store's clock, which orders all decisions of a group: it holds
+# exactly the episodes that the script counted. Rows are locked in the order of their ids, as everywhere.
 # What belongs to the open storm `s` of its group and is not in it. Of its window: recorded late. Decided after its
 # opening: the store had been set back to before it, and the alert's request had looked the rows up before the storm was
 # there; only what the storm would have taken in then, neither quiet for too long nor too old nor closed meanwhile (a
 # close is first in the store, and in the rows long before `SETTLED_SECONDS`).
 SETTLED_SECONDS = 5
 STRAYED = f"""a.group_key = s.group_key and a.storm_id is null and a.split_from_id is null and s.state = 'open'
-  and a.decided_at > s.opened_at - s.window_seconds * interval '1 second'
+  and a.decided_at > coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second')
   and (a.decided_at <= s.opened_at
        or a.decided_at > coalesce(s.reopened_at, s.opened_at)
           and a.received_at < now() - interval '{SETTLED_SECONDS} seconds'
@@ -149,6 +155,12 @@ def ensure_storm(opening: Opening) -> None:
         )
 
 
+def begin_earlier(*, storm_id: UUID, window_from_us: int) -> None:
+    """The storm takes in what came since then, if it did not yet: `adopt_window` does it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGAN_EARLIER, {"storm": storm_id, "window_from": to_datetime(window_from_us)})
+
+
 def _storm_values(opening: Opening) -> dict[str, Any]:
     decision, policy = opening.decision, opening.policy
     return {
@@ -164,8 +176,16 @@ def _storm_values(opening: Opening) -> dict[str, Any]:
         "max": policy.rule.max_us // 1_000_000,
         "opened_at": to_datetime(decision.opened_us),
         "opened_by": decision.opened_by or decision.storm_id,
+        "window_from": _window_from(decision, policy),
         "count": policy.rule.threshold,
     }
+
+
+def _window_from(decision: GroupDecision, policy: CompiledPolicy) -> datetime | None:
+    """None where it is what `opened_at` says, so nearly always."""
+    if decision.window_from_us >= decision.opened_us - policy.rule.window_us:
+        return None
+    return to_datetime(decision.window_from_us)
 
 
 def _check_rivals(opening: Opening, rows: list[tuple[UUID, str, datetime | None, str]]) -> None:

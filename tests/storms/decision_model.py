@@ -1,7 +1,6 @@
 """The storm decision in plain Python: what lua/decide.lua and lua/close.lua promise, without keys, TTLs or bytes.
 
-Times are microseconds; a group's time never goes back (by less than five minutes). `decide` returns (outcome, count,
-storm) per episode.
+Times are microseconds; a group's time never goes back (by less than five minutes).
 """
 
 from __future__ import annotations
@@ -24,11 +23,15 @@ class ModelStorm:
     opened_us: int
     last_us: int
     count: int
+    window_from_us: int
 
 
 @dataclass
 class ModelGroup:
-    """One group under one rule."""
+    """One group under one rule.
+
+    rows: {episode: (when it counts, its storm or '')}, all that were ever decided, as the database has them.
+    """
 
     threshold: int
     window_us: int
@@ -37,15 +40,35 @@ class ModelGroup:
     max_us: int
     storm: ModelStorm | None = None
     closed: tuple[str, int, str] | None = None
-    window: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, tuple[int, str]] = field(default_factory=dict)
     answers: dict[str, Decided] = field(default_factory=dict)
     seen_us: int = 0
 
-    def decide(self, now: int, episodes: list[str], proposed: str) -> list[Decided]:
+    def decide(
+        self,
+        now: int,
+        episodes: list[str],
+        proposed: str,
+        *,
+        received_us: dict[str, int] | None = None,
+        patient: bool = False,
+    ) -> list[Decided]:
         now = self.seen_us = max(now, self.seen_us)
-        self._expire(now)
-        self.window = {episode: at for episode, at in self.window.items() if at > now - self.window_us}
-        return [self._decide(now, episode, proposed) for episode in episodes]
+        answers = []
+        for episode in episodes:
+            us = min((received_us or {}).get(episode, now), now)
+            self._expire(us, patient=patient)
+            answers.append(self._decide(now, us, episode, proposed))
+        self._adopt()
+        return answers
+
+    def recent(self, before_us: int) -> list[tuple[str, int]]:
+        """What the database tells the script for a decision about the past."""
+        alone = [(name, us) for name, (us, storm) in self.rows.items() if not storm and us > before_us - self.window_us]
+        if self.storm is None or self.storm.window_from_us <= before_us:
+            return alone
+        members = sorted((us, name) for name, (us, storm) in self.rows.items() if storm == self.storm.id)
+        return alone + [(name, us) for us, name in members[: self.threshold]]
 
     def close(self, now: int, storm: str, reason: str, idle_us: int) -> str:
         if self.closed is not None and self.closed[0] == storm:
@@ -59,34 +82,55 @@ class ModelGroup:
         self.storm, self.closed = None, (storm, now, reason)
         return "closed"
 
-    def _expire(self, now: int) -> None:
+    def _adopt(self) -> None:
+        if self.storm is None:
+            return
+        for episode, (us, storm) in self.rows.items():
+            if not storm and self.storm.window_from_us < us <= self.storm.opened_us:
+                self.rows[episode] = (us, self.storm.id)
+
+    def _expire(self, us: int, *, patient: bool) -> None:
         if self.storm is None:
             return
         quiet_end, max_end = self.storm.last_us + self.quiet_us, self.storm.opened_us + self.max_us
-        if min(quiet_end, max_end) <= now:
-            reason = "quiet" if quiet_end <= max_end else "max_duration"
-            self.closed = (self.storm.id, min(quiet_end, max_end), reason)
+        if max_end <= us or (quiet_end <= us and not patient):
+            reason = "quiet" if quiet_end <= max_end and not patient else "max_duration"
+            self.closed = (self.storm.id, quiet_end if reason == "quiet" else max_end, reason)
             self.storm = None
 
-    def _decide(self, now: int, episode: str, proposed: str) -> Decided:
+    def _decide(self, now: int, us: int, episode: str, proposed: str) -> Decided:
         remembered = self.answers.get(episode)
         open_id = self.storm.id if self.storm else ""
         if remembered is not None and remembered.storm in ("", open_id):
             return remembered
-        answer = self.answers[episode] = self._count(now, episode, proposed)
+        answer = self.answers[episode] = self._count(now, us, episode, proposed)
+        # At once, so that the next of the batch finds it.
+        self.rows[episode] = (us, answer.storm)
         return answer
 
-    def _count(self, now: int, episode: str, proposed: str) -> Decided:
-        if self.storm is not None:
+    def _count(self, now: int, us: int, episode: str, proposed: str) -> Decided:
+        if self.storm is not None and us > self.storm.window_from_us:
             self.storm.count += 1
-            self.storm.last_us = now
-            return Decided("aggregated", self.storm.count, now, self.storm.id, None)
-        self.window[episode] = now
-        count = len(self.window)
-        if count >= self.threshold:
-            self.storm = ModelStorm(proposed, now, now, count)
-            self.window = {}
-            return Decided("storm_opened", count, now, proposed, None)
-        if self.hold_us == 0:
-            return Decided("individual", count, now, "", None)
-        return Decided("held", count, now, "", now + self.hold_us)
+            self.storm.last_us = max(us, self.storm.last_us)
+            return Decided("aggregated", self.storm.count, us, self.storm.id, None)
+        count, since = self._fullest_window(us, episode)
+        if count < self.threshold:
+            if self.hold_us == 0:
+                return Decided("individual", count, us, "", None)
+            return Decided("held", count, us, "", now + self.hold_us)
+        if self.storm is not None:
+            alone = [at for name, (at, storm) in self.rows.items() if not storm and name != episode]
+            self.storm.count += 1 + sum(since < at <= self.storm.window_from_us for at in alone)
+            self.storm.window_from_us = since
+            return Decided("aggregated", self.storm.count, us, self.storm.id, None)
+        self.storm = ModelStorm(proposed, now, now, count, since)
+        return Decided("storm_opened", count, us, proposed, None)
+
+    def _fullest_window(self, us: int, episode: str) -> tuple[int, int]:
+        """Of all windows with `us` in them the first that reaches the threshold, else the fullest."""
+        open_id = self.storm.id if self.storm else ""
+        times = [at for name, (at, storm) in self.rows.items() if storm in ("", open_id) and name != episode] + [us]
+        ends = [us, *sorted(at for at in times if us < at < us + self.window_us)]
+        counts = [(sum(end - self.window_us < at <= end for at in times), end - self.window_us) for end in ends]
+        enough = [pair for pair in counts if pair[0] >= self.threshold]
+        return enough[0] if enough else max(counts, key=lambda pair: pair[0])

@@ -185,6 +185,7 @@ def test_a_storm(api: Api) -> None:
         "max_duration_seconds": 14400,
         "opened_at": "2026-11-16T10:30:00Z",
         "opened_by": str(storm.opened_by),
+        "window_from": None,
         "last_alert_at": "2026-11-16T10:30:00Z",
         "closed_at": None,
         "close_reason": "",

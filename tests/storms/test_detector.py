@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -40,8 +41,20 @@ def decide(
     known: KnownStorm | None = None,
     recent: Sequence[tuple[UUID, int]] | None = (),
     known_wins: bool = False,
+    received_us: Mapping[UUID, int] | None = None,
+    patient: bool = False,
 ) -> GroupDecision:
-    call = GroupCall(group, rule, storm or uuid4(), list(episodes), known, recent, known_wins)
+    call = GroupCall(
+        group,
+        rule,
+        storm or uuid4(),
+        list(episodes),
+        known,
+        recent,
+        known_wins,
+        received_us=received_us or {},
+        patient=patient,
+    )
     [reply] = detector.decide([call], now_us=now)
     assert isinstance(reply, GroupDecision)
     return reply
@@ -52,7 +65,7 @@ def outcomes(decision: GroupDecision) -> list[str]:
 
 
 def known(storm: UUID, opened_us: int = START, count: int = 5) -> KnownStorm:
-    return KnownStorm(storm, opened_us, RULE.quiet_us, RULE.max_us, count)
+    return KnownStorm(storm, opened_us, RULE.quiet_us, RULE.max_us, count, opened_us - RULE.window_us)
 
 
 def test_the_threshold_th_episode_opens_the_storm_and_later_ones_join():
@@ -212,6 +225,65 @@ def test_the_databases_storm_wins_after_a_conflict():
     assert (decision.storm_id, outcomes(decision)) == (older, ["aggregated"])
 
 
+def decide_late(ago: Sequence[int], *, now: int = START, **more: Any) -> GroupDecision:
+    """Decide one alert for each of these, which came so many seconds ago, while the store was away."""
+    received = {uuid4(): now - seconds * SECOND for seconds in ago}
+    return decide(list(received), now=now, received_us=received, **more)
+
+
+def test_what_came_while_the_store_was_away_counts_when_it_came():
+    decision = decide_late([600, 480, 360, 240, 120])
+
+    assert outcomes(decision) == ["held"] * 5
+    assert [answer.count for answer in decision.answers] == [1] * 5
+    assert [answer.decided_us for answer in decision.answers] == [START - s * SECOND for s in (600, 480, 360, 240, 120)]
+    assert {answer.release_us for answer in decision.answers} == {START + RULE.hold_us}
+
+
+def test_a_burst_of_the_past_opens_a_storm_now_that_reaches_back_to_it():
+    decision = decide_late([600, 300, 299, 298, 30])
+
+    assert outcomes(decision) == ["held", "held", "held", "storm_opened", "aggregated"]
+    assert decision.opened_us == START
+    assert decision.window_from_us == START - 298 * SECOND - RULE.window_us
+
+
+def test_what_was_decided_before_an_outage_counts_with_what_came_in_it():
+    before = [(uuid4(), START - 100 * SECOND), (uuid4(), START - 99 * SECOND)]
+
+    assert outcomes(decide_late([98], recent=before)) == ["storm_opened"]
+
+
+def test_a_storm_begins_earlier_if_what_came_before_its_window_would_have_opened_it():
+    storm = uuid4()
+    opening = decide([uuid4() for _ in range(3)], storm=storm)
+    members = [(uuid4(), answer.decided_us) for answer in opening.answers]
+
+    decision = decide_late([70, 69, 68], recent=members)
+
+    assert outcomes(decision) == ["held", "held", "aggregated"]
+    assert (decision.storm_id, decision.opened_us) == (storm, START)
+    assert decision.window_from_us == START - 68 * SECOND - RULE.window_us
+
+
+def test_what_came_before_a_storm_s_window_stays_out_of_it():
+    decide([uuid4() for _ in range(3)])
+
+    decision = decide_late([600, 500, 30])
+
+    assert outcomes(decision) == ["held", "held", "aggregated"]
+
+
+def test_a_storm_is_not_quiet_while_alerts_wait_that_may_belong_to_it():
+    storm = uuid4()
+    decide([uuid4() for _ in range(3)], storm=storm)
+    later = START + 500 * SECOND
+
+    assert decide([uuid4()], now=later, patient=True).storm_id == storm
+    assert outcomes(decide_late([250], now=later)) == ["aggregated"]
+    assert close(storm, idle_us=RULE.quiet_us, now=later).verdict == "active"
+
+
 def test_a_refresh_is_asked_for_once_a_second():
     asked = [decide([uuid4()], now=START + n * SECOND // 10).notify for n in range(25)]
     # The third opens the storm, at 0.2 s.
@@ -330,13 +402,23 @@ RULES = [
     Rule(2, 5 * SECOND, 2 * SECOND, 7 * SECOND, 30 * SECOND),
     Rule(4, 10 * SECOND, 0, 20 * SECOND, 25 * SECOND),
 ]
-ARRIVAL = st.tuples(st.just("arrive"), st.sampled_from("ab"), st.lists(st.integers(0, 30), min_size=1, max_size=6))
+ARRIVAL = st.tuples(
+    st.sampled_from(["arrive", "arrive", "arrive while others wait"]),
+    st.sampled_from("ab"),
+    st.lists(st.integers(0, 30), min_size=1, max_size=6),
+)
+# Alerts that came while the store was away: which ones, and so long ago.
+DECIDED_LATE = st.tuples(
+    st.just("decided late"),
+    st.sampled_from("ab"),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40 * SECOND)), min_size=1, max_size=6),
+)
 CLOSE = st.tuples(st.just("close"), st.sampled_from("ab"), st.sampled_from([0, 3 * SECOND, 7 * SECOND]))
 GAP = st.tuples(st.just("gap"), st.integers(-8 * SECOND, 12 * SECOND), st.none())
 
 
 @settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rule=st.sampled_from(RULES), steps=st.lists(st.one_of(ARRIVAL, ARRIVAL, CLOSE, GAP), max_size=40))
+@given(rule=st.sampled_from(RULES), steps=st.lists(st.one_of(ARRIVAL, ARRIVAL, DECIDED_LATE, CLOSE, GAP), max_size=40))
 def test_the_script_does_what_the_model_does(valkey: redis.Redis, rule: Rule, steps: list[tuple]):
     valkey.flushdb()
     model = {
@@ -347,15 +429,36 @@ def test_the_script_does_what_the_model_does(valkey: redis.Redis, rule: Rule, st
     for kind, which, value in steps:
         if kind == "gap":
             now += which
-        elif kind == "arrive":
-            batch = [episodes[which, number] for number in value]
-            proposed = uuid4()
-            reply = decide(batch, group=which, now=now, rule=rule, storm=proposed)
-            expected = model[which].decide(now, [str(episode) for episode in batch], str(proposed))
+        elif kind != "close":
+            proposed, patient = uuid4(), kind == "arrive while others wait"
+            received = {}
+            if kind == "decided late":
+                received = {episodes[which, number]: now - ago for number, ago in sorted(value, key=lambda v: -v[1])}
+            batch = list(received) or [episodes[which, number] for number in value]
+            hints = model[which].recent(min(received.values())) if received else []
+            reply = decide(
+                batch,
+                group=which,
+                now=now,
+                rule=rule,
+                storm=proposed,
+                recent=[(UUID(name), us) for name, us in hints],
+                received_us=received,
+                patient=patient,
+            )
+            expected = model[which].decide(
+                now,
+                [str(episode) for episode in batch],
+                str(proposed),
+                received_us={str(episode): us for episode, us in received.items()},
+                patient=patient,
+            )
             assert [(a.outcome, a.count, a.decided_us, str(a.storm_id or ""), a.release_us) for a in reply.answers] == [
                 tuple(answer) for answer in expected
             ]
-            assert str(reply.storm_id or "") == (model[which].storm.id if model[which].storm else "")
+            open_storm = model[which].storm
+            assert str(reply.storm_id or "") == (open_storm.id if open_storm else "")
+            assert reply.window_from_us == (open_storm.window_from_us if open_storm else 0)
         elif model[which].storm is not None:
             storm = model[which].storm
             verdict = detector.close(

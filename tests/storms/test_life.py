@@ -250,6 +250,100 @@ def test_alerts_are_deferred_while_the_store_is_away_and_decided_in_order(consol
     assert totals()["unaccounted"] == 0
 
 
+def receive(console, clock, count: int) -> None:
+    """Alerts that come now by the clock, the web process's and the store's."""
+    with time_machine.travel(clock.now, tick=False):
+        send(console, count)
+
+
+def receive_one_by_one(console, clock, count: int, seconds: float) -> None:
+    for _ in range(count):
+        receive(console, clock, 1)
+        clock.advance(seconds)
+
+
+def test_a_burst_that_an_outage_cuts_in_two_is_one_storm(console, store_away, clock):
+    """What was decided right before a long outage is older than a window when the rest is decided."""
+    store_away.back()
+    receive(console, clock, 3)
+    clock.advance(1)
+    store_away.go()
+    receive(console, clock, 9)
+    release_due_alerts(now=clock.advance(61))
+    store_away.back()
+
+    sweep_once()
+
+    assert dispositions() == {"member": 12}
+    assert Storm.objects.count() == 1
+    assert set(RemediationRequest.objects.filter(kind="alert").values_list("sync_state", flat=True)) == {"skipped"}
+
+
+def test_a_burst_is_one_storm_whoever_is_decided_first_after_an_outage(console, store_away, clock):
+    """Alerts that come at the store's return open the storm before the sweep decides what had waited."""
+    store_away.back()
+    receive(console, clock, 3)
+    clock.advance(1)
+    store_away.go()
+    receive(console, clock, 9)
+    release_due_alerts(now=clock.advance(61))
+    store_away.back()
+    receive(console, clock, 10)
+    assert dispositions() == {"individual": 3, "deferred": 9, "member": 10}
+
+    sweep_once()
+
+    assert dispositions() == {"member": 22}
+    assert Storm.objects.count() == 1
+
+
+def test_what_came_one_by_one_during_an_outage_is_no_storm(console, store_away, clock):
+    receive_one_by_one(console, clock, 12, seconds=30)
+    store_away.back()
+
+    sweep_once()
+    release_due_alerts(now=clock.advance(10))
+
+    assert dispositions() == {"individual": 12}
+    assert list(Alert.objects.order_by("received_at").values_list("count", flat=True)) == [1] + [2] * 11
+    assert not Storm.objects.exists()
+
+
+@pytest.mark.parametrize("first", ["the sweep", "a new alert"])
+def test_an_outage_longer_than_the_quiet_time_does_not_split_a_storm_that_goes_on(console, store_away, clock, first):
+    store_away.back()
+    receive(console, clock, 10)
+    refresh_storm(storm_id=Storm.objects.get().id)
+    clock.advance(100)
+    store_away.go()
+    receive_one_by_one(console, clock, 6, seconds=100)
+    store_away.back()
+    if first == "a new alert":
+        receive(console, clock, 1)
+
+    sweep_once()
+    receive(console, clock, 1)
+
+    assert set(Storm.objects.values_list("state", "alert_count")) == {("open", 10)}
+    assert dispositions() == {"member": 17 if first == "the sweep" else 18}
+
+
+def test_a_storm_that_nothing_joined_for_its_quiet_time_is_closed_after_an_outage(console, store_away, clock):
+    store_away.back()
+    receive(console, clock, 10)
+    refresh_storm(storm_id=Storm.objects.get().id)
+    store_away.go()
+    clock.advance(301)
+    receive(console, clock, 1)
+    store_away.back()
+
+    sweep_once()
+    sweep_once()
+
+    assert Storm.objects.get().close_reason == "quiet"
+    assert dispositions() == {"member": 10, "held": 1}
+
+
 def test_a_flapping_alert_counts_once_after_an_outage_too(console, store_away, set_policy):
     set_policy(count_flapping_once=True)
     one = alert(namespace="demo", starts_at=timezone.now() - timedelta(minutes=10))

@@ -40,6 +40,17 @@ def test_the_window_is_told_in_its_order() -> None:
     assert any("it reached the threshold and opened the storm." in step.text for step in opening.steps)
 
 
+def test_what_came_while_the_store_was_away_is_told_as_of_its_receipt() -> None:
+    """The storm opened at the store's return; what came meanwhile joined it, and was not counted."""
+    storm, opener = opened_storm(window_from=NOW - timedelta(seconds=340))
+    came = NOW - timedelta(seconds=290)
+    Alert.objects.filter(id=opener.id).update(outcome="deferred", received_at=came, decided_at=came)
+    counted = decided(storm, 339)
+    decided(storm, 100, outcome="deferred")
+    opening = opening_of(storm)
+    assert [(one.alert.id, one.before) for one in opening.window] == [(counted.id, 49), (opener.id, 0)]
+
+
 def test_a_long_window_is_cut_at_its_beginning() -> None:
     storm, opener = opened_storm()
     for number in range(WINDOW_SHOWN + 3):

@@ -41,8 +41,26 @@ def broker() -> Iterator[Hangup]:
     hangup.close()
 
 
+class Enough(Exception):
+    pass
+
+
+def test_a_worker_tries_to_reach_its_broker_every_second_however_long_it_is_away(broker: Hangup):
+    pauses = []
+
+    def note(_: Exception, pause: float) -> None:
+        pauses.append(pause)
+        if len(pauses) == 4:
+            raise Enough
+
+    with app.connection_for_read(broker.url) as connection, pytest.raises(Enough):
+        connection.ensure_connection(note, app.conf.broker_connection_max_retries)
+    assert pauses == [1, 1, 1, 1]
+    assert app.conf.broker_connection_max_retries is None
+
+
 def test_a_message_is_tried_once(broker: Hangup):
     """The sweep, which sends it, has held alerts to release meanwhile."""
     with app.connection_for_write(broker.url) as connection, pytest.raises(OperationalError):
-        connection.default_channel
+        assert connection.default_channel
     assert broker.attempts == 1

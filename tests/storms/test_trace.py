@@ -58,6 +58,7 @@ OPENED = "10 of 10 in 60 s in namespace=demo: it reached the threshold and opene
 JOINED = "A storm of namespace=demo was open: it joined it."
 TAKEN_IN = "A storm of its group took it in."
 AWAY = "The store could not be reached: recorded, to be decided when it is back."
+BACK = "The store came back, and it counted as of its receipt."
 
 
 def test_held_and_released(console, clock):
@@ -90,9 +91,9 @@ def test_deferred_and_decided_when_the_store_is_back(console, store):
     assert words(rows[0]) == [AWAY, "It still waits for its decision."]
     store.back()
     decide_deferred()
-    assert words(rows[0]) == [AWAY, f"The store was back. {HELD.format(1)}", TAKEN_IN]
-    assert words(rows[9]) == [AWAY, f"The store was back. {OPENED}"]
-    assert words(rows[10]) == [AWAY, f"The store was back. {JOINED}"]
+    assert words(rows[0]) == [AWAY, f"{BACK} {HELD.format(1)}", TAKEN_IN]
+    assert words(rows[9]) == [AWAY, f"{BACK} {OPENED}"]
+    assert words(rows[10]) == [AWAY, f"{BACK} {JOINED}"]
 
 
 def test_deferred_and_not_held(console, store, set_policy):
@@ -103,7 +104,7 @@ def test_deferred_and_not_held(console, store, set_policy):
     decide_deferred()
     assert words(row) == [
         AWAY,
-        "The store was back. 1 of 10 in 60 s in namespace=demo: below the threshold, and the policy holds nothing, "
+        f"{BACK} 1 of 10 in 60 s in namespace=demo: below the threshold, and the policy holds nothing, "
         "so it got a RemediationRequest of its own at once.",
     ]
 
