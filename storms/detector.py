@@ -25,8 +25,10 @@ logger = logging.getLogger(__name__)
 # How long a retry may come after the first attempt and still get the same answer. Alertmanager retries within its
 # flush, max(group_interval, 10 s); 15 minutes is three of its default group intervals.
 MEMORY_US = 15 * 60 * 1_000_000
-# After a failure the store is left alone for this long: a webhook then answers `deferred` at once, not after a timeout.
-BACK_OFF_SECONDS = 1.0
+# After a failure the store is left alone, so that a webhook answers `deferred` at once and not after a timeout: for ten
+# times as long as the failure took, a moment where the connection is refused. Between these bounds.
+SHORTEST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 0.1, 1.0
+WARN_SECONDS = 1.0
 
 
 class StoreUnavailable(Exception):
@@ -65,7 +67,7 @@ class GroupCall:
     reopen_us: for how long a storm that closed by itself may be reopened, microseconds.
     counted_as: {episode: member}, episodes that share a member count once in the window.
     received_us: {episode: when it came} of episodes that came while the store was away: they count at that time.
-    patient: such episodes wait to be decided; a storm that they may belong to is not closed for quietness.
+    waiting_us: since when such episodes wait to be decided; a storm that was quiet only later is not closed for that.
     """
 
     group_key: str
@@ -78,7 +80,7 @@ class GroupCall:
     reopen_us: int = 0
     counted_as: Mapping[UUID, UUID] = field(default_factory=dict)
     received_us: Mapping[UUID, int] = field(default_factory=dict)
-    patient: bool = False
+    waiting_us: int | None = None
 
     def with_recent(self, recent: Sequence[tuple[UUID, int]]) -> "GroupCall":
         return replace(self, recent=recent)
@@ -97,7 +99,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class GroupDecision:
-    """The reply for one group; `storm_id` is the storm open after the call."""
+    """The reply for one group; `storm_id` is the storm open after the call.
+
+    answers: in the order of the episodes; where a storm ended between two that came while the store was away, only
+    those before its end.
+    """
 
     now_us: int
     storm_id: UUID | None
@@ -133,6 +139,7 @@ _DECIDE = _Script("decide.lua")
 _CLOSE = _Script("close.lua")
 _LIMIT = _Script("limit.lua")
 _retry_store_at = 0.0
+_warned_at = float("-inf")
 _frozen_us: int | None = None
 
 
@@ -187,11 +194,8 @@ def store_time_us() -> int:
     """
     if _frozen_us is not None:
         return _frozen_us
-    _leave_alone()
-    try:
+    with _unless_left_alone():
         seconds, microseconds = get_redis_connection("default").time()
-    except RedisError as error:
-        raise _failure(error) from error
     return int(seconds) * 1_000_000 + int(microseconds)
 
 
@@ -222,7 +226,7 @@ def _decide_args(call: GroupCall, now_us: int | None) -> list[Any]:
         if known is not None
         else ["", 0, 0, 0, 0, 0]
     )
-    arguments += ["1" if call.known_wins else "0", "1" if call.patient else "0"]
+    arguments += ["1" if call.known_wins else "0", "" if call.waiting_us is None else call.waiting_us]
     arguments += [-1 if call.recent is None else len(call.recent)]
     for episode, us in call.recent or ():
         arguments += [str(episode), us]
@@ -238,28 +242,31 @@ def _asked(call: GroupCall, episode: UUID) -> str:
 
 def _run(script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:
     """EVALSHA for every call in one round trip; a StoreUnavailable stands in the place of a call that failed."""
-    _leave_alone()
-    try:
+    with _unless_left_alone():
         client = get_redis_connection("default")
         replies = _evalsha(client, script, calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             client.script_load(script.source)
             replies = _evalsha(client, script, calls)
-    except RedisError as error:
-        raise _failure(error) from error
     return [_failed(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
 
-def _leave_alone() -> None:
-    if time.monotonic() < _retry_store_at:
+@contextmanager
+def _unless_left_alone() -> Iterator[None]:
+    """Raises: StoreUnavailable, if the store failed a moment ago, or fails in the block."""
+    global _retry_store_at, _warned_at
+    began = time.monotonic()
+    if began < _retry_store_at:
         raise StoreUnavailable("the store failed a moment ago and is left alone")
-
-
-def _failure(error: RedisError) -> StoreUnavailable:
-    global _retry_store_at
-    _retry_store_at = time.monotonic() + BACK_OFF_SECONDS
-    logger.warning("store unavailable: %s", error)
-    return StoreUnavailable(str(error))
+    try:
+        yield
+    except RedisError as error:
+        now = time.monotonic()
+        _retry_store_at = now + min(max(10 * (now - began), SHORTEST_BACK_OFF_SECONDS), LONGEST_BACK_OFF_SECONDS)
+        if now >= _warned_at + WARN_SECONDS:
+            _warned_at = now
+            logger.warning("store unavailable: %s", error)
+        raise StoreUnavailable(str(error)) from error
 
 
 def _evalsha(client: Any, script: _Script, calls: list[tuple[Sequence[str], list[Any]]]) -> list[Any]:

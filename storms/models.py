@@ -301,6 +301,9 @@ class Alert(models.Model):
     delivery_id = models.UUIDField(help_text="The delivery that brought it first.")
 
     received_at = models.DateTimeField()
+    deferred_at = models.DateTimeField(
+        null=True, blank=True, help_text="PostgreSQL's clock when it was recorded, if the store was away then."
+    )
     last_seen_at = models.DateTimeField()
     occurrences = models.PositiveIntegerField(default=0, help_text="How often it was received firing.")
     resolutions = models.PositiveIntegerField(default=0, help_text="How often its resolution was received.")
@@ -314,7 +317,7 @@ class Alert(models.Model):
     decided_at = models.DateTimeField(
         null=True,
         blank=True,
-        help_text="When it counted: the store's clock at the decision, or the receipt if the store was away then.",
+        help_text="When it counted: the store's clock at the decision, or `deferred_at`, if that is not later.",
     )
     count = models.PositiveIntegerField(null=True, blank=True, help_text="Episodes in the window, this one included.")
     threshold = models.PositiveIntegerField(null=True, blank=True)
@@ -354,7 +357,7 @@ class Alert(models.Model):
             ),
             models.Index(fields=["split_from"], condition=models.Q(split_from__isnull=False), name="alert_split"),
             models.Index(fields=["release_at"], condition=models.Q(disposition="held"), name="alert_held"),
-            models.Index(fields=["received_at"], condition=models.Q(disposition="deferred"), name="alert_deferred"),
+            models.Index(fields=["deferred_at"], condition=models.Q(disposition="deferred"), name="alert_waiting"),
             models.Index(
                 fields=["group_key", "decided_at"],
                 condition=models.Q(storm__isnull=True, decided_at__isnull=False),

@@ -21,7 +21,7 @@ from storms.detector import StoreUnavailable
 from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync, queue_takes_more
 from storms.services.closing import close_due_storms
 from storms.services.collection import take_collectable
-from storms.services.deferred import decide_deferred
+from storms.services.deferred import anything_deferred, decide_deferred
 from storms.services.expiring import expire_alerts
 from storms.services.label_baseline import baseline_is_due
 from storms.services.operators import move_merged_alerts
@@ -38,6 +38,8 @@ HOUSEKEEPING_SECONDS = 30.0
 BATCHES = 20
 # After an outage thousands of alerts wait for their decision, and others for their release meanwhile.
 DECIDING_SECONDS = 0.25
+LONGEST_UNDECIDED_SECONDS = 60.0
+_undecided_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +53,8 @@ class Swept:
     enqueued: list[UUID] = field(default_factory=list)
     goes_on: bool = False
     """More deferred alerts wait: the next tick is due at once."""
+    undecided: bool = False
+    """Deferred alerts may still wait, and may have kept a storm from being quiet."""
 
     @property
     def anything(self) -> bool:
@@ -75,8 +79,7 @@ def sweep_once() -> Swept:
     _part("deferred alerts", lambda: _decide(swept))
     _part("stragglers", lambda: _adopt(swept))
     _part("releases", lambda: _release(swept, now))
-    if not swept.goes_on:
-        # What still waits for its decision may have kept a storm from being quiet.
+    if _may_close(swept):
         _part("closing", lambda: _close(swept, now))
     _part("changed storms", lambda: mark_storms_due(storm_ids=dirty_storms()))
     _part("due requests", lambda: _enqueue(swept))
@@ -120,14 +123,26 @@ def _part(name: str, work: Callable[[], None]) -> None:
 def _decide(swept: Swept) -> None:
     # Raises while the store is away: then what waits need not be read.
     detector.store_time_us()
+    swept.undecided = True
     until = time.monotonic() + DECIDING_SECONDS
     while time.monotonic() < until:
         decided, requests = decide_deferred()
         swept.decided += decided
         enqueue_sync(requests)
         if not decided:
+            swept.undecided = anything_deferred()
             return
     swept.goes_on = True
+
+
+def _may_close(swept: Swept) -> bool:
+    """Not before what waits is decided; but what cannot be decided does not keep storms open for ever."""
+    global _undecided_since
+    if not swept.undecided:
+        _undecided_since = None
+        return True
+    _undecided_since = _undecided_since or time.monotonic()
+    return time.monotonic() > _undecided_since + LONGEST_UNDECIDED_SECONDS
 
 
 def _adopt(swept: Swept) -> None:

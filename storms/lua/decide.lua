@@ -5,8 +5,10 @@
 -- too old, is closed here first, so that nothing joins it however late the sweep is.
 --
 -- An alert that came while the store was away counts at the time of its receipt: it joins the storm that was open then,
--- or is counted among those that came within a window of it, whatever was decided meanwhile. If that reaches the
--- threshold while a storm is open already, that storm began earlier than was known, and its window with it.
+-- or is counted among those that came within a window of it, whatever was decided meanwhile; the storm that it opens
+-- began then, and may be quiet by now. If the threshold is reached before the window of a storm that is open already,
+-- that storm began earlier than was known, and its window with it. A storm that ends between two alerts of one call ends
+-- the call: the caller must record who joined it before it hears of the close, so the rest is not answered yet.
 --
 -- A group's time never goes back: where the clock was set back (or a failover led to a server whose clock is behind),
 -- time stands still until the clock has caught up, for five minutes at most. The rows find a storm's window by the
@@ -27,10 +29,11 @@
 --      11 known_opened_us  12 known_quiet_us  13 known_max_us  14 known_count   of that storm
 --      15 known_window_from_us   of that storm
 --      16 known_wins  '1': the database's storm replaces whatever is open here (after a conflict there)
---      17 patient     '1': alerts wait that came while the store was away and may have kept an open storm from being
---                     quiet, so nothing is closed for that
+--      17 waiting_us  since when alerts wait that came while the store was away, or '': they may have kept an open storm
+--                     from being quiet, so one that was quiet only later is not closed for that
 --      18 n           number of window members that the database knows, then n pairs: member, us;
---                     -1: not asked yet, so a store that forgot the group replies { 'cold' } and decides nothing
+--                     -1: not asked yet, so a store that forgot the group replies { 'cold' } and decides nothing;
+--                     so does one whose storm the rows do not know yet, if it matters for an alert of the past
 --      then           the episodes to decide, in their order, each 'episode', 'episode/member' or 'episode/member/us':
 --                     a member of its own name makes several episodes (of a flapping alert) count as one; us is when
 --                     it came, if the store was away then (the member may be empty)
@@ -39,6 +42,7 @@
 --      notify         '1' at most once per second and storm: its resource is worth a refresh
 --      reopened_us    when it was reopened last, or ''
 --      window_from_us since when what came belongs to the storm
+--      answers        in the order of the episodes, of the first of them at least
 --      answer         'outcome|count|decided_us|storm|release_us', empty where a field does not apply; decided_us is
 --                     the time that it counts at
 -- TTL   state two days after its last use, none while a storm is open; the others as long as they can matter.
@@ -49,8 +53,8 @@ local quiet_us, max_us, reopen_us = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local proposed, memory_us = ARGV[8], tonumber(ARGV[9])
 local known, known_opened_us, known_quiet_us, known_max_us = ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local known_count, known_window_from_us, known_wins = ARGV[14], ARGV[15], ARGV[16] == '1'
-local patient, hints, first = ARGV[17] == '1', tonumber(ARGV[18]), 19 + 2 * math.max(tonumber(ARGV[18]), 0)
-local STATE_TTL_MS, NOTIFY_US, STAND_STILL_US = 172800000, 1000000, 300000000
+local waiting_us, hints, first = tonumber(ARGV[17]), tonumber(ARGV[18]), 19 + 2 * math.max(tonumber(ARGV[18]), 0)
+local STATE_TTL_MS, NOTIFY_US, STAND_STILL_US, SETTLED_US = 172800000, 1000000, 300000000, 5000000
 
 local function text(number) return string.format('%.0f', number) end
 
@@ -82,20 +86,23 @@ if known ~= '' and known ~= s.open
 elseif cold and hints < 0 then
   return { 'cold' }
 end
+local came = first <= #ARGV and tonumber(ARGV[first]:match('([^/]*)$'))
+if came and s.open and s.open ~= known and came <= tonumber(s.window_from_us)
+    and now - tonumber(s.opened_us) < SETTLED_US then
+  -- Who is in it is still being recorded; they count with what came just before.
+  return { 'cold' }
+end
 for i = 1, hints do
   not_before(tonumber(ARGV[18 + 2 * i]))
   redis.call('ZADD', window, 'GT', ARGV[18 + 2 * i], ARGV[17 + 2 * i])
 end
 
-local function close_what_ended_by(us)
-  if not s.open then return end
-  local quiet_end = patient and math.huge or tonumber(s.last_us) + tonumber(s.quiet_us)
-  local max_end = tonumber(s.opened_us) + tonumber(s.max_us)
-  local ends = math.min(quiet_end, max_end)
-  if ends <= us then
-    s.closed, s.closed_us, s.closed_reason = s.open, text(ends), quiet_end <= max_end and 'quiet' or 'max_duration'
-    s.open = nil
-  end
+-- When the open storm ends by itself, and why.
+local function ending()
+  local quiet_end, max_end = tonumber(s.last_us) + tonumber(s.quiet_us), tonumber(s.opened_us) + tonumber(s.max_us)
+  if waiting_us and waiting_us < quiet_end then quiet_end = math.huge end
+  if quiet_end <= max_end then return quiet_end, 'quiet' end
+  return max_end, 'max_duration'
 end
 
 -- More than come in, or a busy group's memory would grow for ever; no more than Lua unpacks.
@@ -117,7 +124,7 @@ end
 local function fullest_window(us)
   local count, from = redis.call('ZCOUNT', window, '(' .. text(us - window_us), text(us)), us - window_us
   if us == now or redis.call('ZCOUNT', window, '(' .. text(us - window_us), '(' .. text(us + window_us)) == count then
-    return count, from
+    return math.max(count, 1), from
   end
   local members = redis.call('ZRANGEBYSCORE', window, '(' .. text(us - window_us), '(' .. text(us + window_us), 'WITHSCORES')
   local oldest = 1
@@ -136,7 +143,7 @@ local function decide(episode, member, us)
     s.open, s.reopened_us, s.notified_us = s.closed, text(us), '0'
     s.closed, s.closed_us, s.closed_reason = nil, nil, nil
   end
-  if s.open and us > tonumber(s.window_from_us) then
+  if s.open and (us == now or us > tonumber(s.window_from_us)) then
     s.count, s.last_us = text(tonumber(s.count) + 1), text(math.max(us, tonumber(s.last_us)))
     return 'aggregated', s.count, s.open, ''
   end
@@ -151,25 +158,37 @@ local function decide(episode, member, us)
     s.window_from_us, s.count = text(from), text(tonumber(s.count) + older)
     return 'aggregated', s.count, s.open, ''
   end
-  s.open, s.opened_us, s.opened_by, s.last_us = proposed, text(now), episode, text(now)
+  s.open, s.opened_us, s.opened_by, s.last_us = proposed, text(from + window_us), episode, text(from + window_us)
   s.window_from_us, s.count, s.quiet_us, s.max_us, s.notified_us = text(from), text(count), quiet_us, max_us, '0'
   s.reopened_us = nil
   return 'storm_opened', text(count), proposed, ''
 end
 
+local joined = false
 for i = first, #ARGV do
-  local episode, member, us = ARGV[i]:match('^([^/]*)/?([^/]*)/?(.*)$')
-  us = math.min(tonumber(us) or now, now)
-  close_what_ended_by(us)
+  local episode, member, came = ARGV[i]:match('^([^/]*)/?([^/]*)/?(.*)$')
+  local us = math.min(tonumber(came) or now, now)
+  if s.open then
+    local ends, reason = ending()
+    if ends <= us then
+      if joined then break end
+      s.closed, s.closed_us, s.closed_reason, s.open = s.open, text(ends), reason, nil
+    end
+  end
   local answer = redis.call('HGET', decisions, episode)
   -- An answer under a storm that closed since was never recorded (else the caller would not ask): count it anew.
   local storm = answer and answer:match('^[^|]*|[^|]*|[^|]*|([^|]*)|')
   if not answer or (storm ~= '' and storm ~= s.open) then
-    local outcome, count, storm, release_us = decide(episode, member, us)
+    local outcome, count, release_us
+    outcome, count, storm, release_us = decide(episode, member, us)
     answer = table.concat({ outcome, count, text(us), storm, release_us }, '|')
     redis.call('HSET', decisions, episode, answer)
     redis.call('ZADD', remembered, text(now), episode)
+  elseif tonumber(came) and storm == '' then
+    -- Not recorded then, so it is in no hint: those after it count it all the same.
+    redis.call('ZADD', window, 'GT', text(us), member ~= '' and member or episode)
   end
+  joined = joined or storm ~= ''
   answers[#answers + 1] = answer
 end
 

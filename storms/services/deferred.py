@@ -14,6 +14,7 @@ from storms import policies
 from storms.choices import Disposition, Outcome
 from storms.clock import to_datetime, to_us
 from storms.detector import Answer, GroupCall, GroupDecision, KnownStorm
+from storms.models import Alert
 from storms.policies import CompiledPolicy
 from storms.services.batch import DISPOSITIONS, counted_as
 from storms.services.intake import ask_store, settle
@@ -28,8 +29,9 @@ from storms.services.opening import (
 )
 
 _WAITING = """
-select id, fingerprint, flapping, group_key, group_labels::json, policy_id, namespace, status, received_at
-from storms_alert where disposition = 'deferred' order by received_at, id limit %(limit)s
+select id, fingerprint, flapping, group_key, group_labels::json, policy_id, namespace, status,
+    coalesce(deferred_at, received_at)
+from storms_alert where disposition = 'deferred' order by deferred_at, id limit %(limit)s
 """
 _DECIDED = """
 update storms_alert a set disposition = t.disposition, decided_at = t.decided_at, count = t.count,
@@ -39,6 +41,9 @@ from (select * from unnest(%(ids)s::uuid[], %(dispositions)s::text[], %(decided)
         as t(id, disposition, decided_at, count, release_at, storm_id) order by id) t
 where a.id = t.id and a.disposition = 'deferred'
 """
+
+
+MOST_COMPARED = 200_000
 
 
 @dataclass(slots=True)
@@ -51,14 +56,54 @@ class _Waiting:
     policy: CompiledPolicy
     namespace: str
     resolved: bool
-    received_at: datetime
-    answer: Answer | None = None
+    came_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """One group's alerts and the decision on the first of them, or all.
+
+    known: the storm of the look-up, whose rows are there.
+    """
+
+    alerts: list[_Waiting]
+    decision: GroupDecision
+    known: KnownStorm | None
+
+    @property
+    def answers(self) -> list[tuple[_Waiting, Answer]]:
+        return list(zip(self.alerts, self.decision.answers, strict=False))
+
+    @property
+    def joined(self) -> bool:
+        return any(answer.storm_id is not None for answer in self.decision.answers)
+
+    @property
+    def opens(self) -> bool:
+        return self.joined and (self.known is None or self.known.id != self.decision.storm_id)
+
+    @property
+    def takes_in(self) -> bool:
+        """The storm's window holds what is not in it yet."""
+        earlier = self.known is not None and self.decision.window_from_us < self.known.window_from_us
+        return self.opens or (self.joined and earlier)
+
+    def opening(self) -> Opening:
+        first = self.alerts[0]
+        return Opening(
+            group_key=first.group_key,
+            group_labels=first.group_labels,
+            policy=first.policy,
+            decision=self.decision,
+            joined_at=to_datetime(self.decision.now_us),
+        )
 
 
 def decide_deferred(*, limit: int = 1000) -> tuple[int, list[UUID]]:
     """Decide the longest waiting alerts: how many, and the RemediationRequests worth a sync.
 
     (0, []) while the store is away. A crash after the decision is harmless: the store gives the same answers again.
+    A batch is a look-up, a question to the store and one transaction, however many groups are in it.
     """
     waiting = _waiting(limit)
     if not waiting:
@@ -67,24 +112,31 @@ def decide_deferred(*, limit: int = 1000) -> tuple[int, list[UUID]]:
     for alert in waiting:
         groups.setdefault(alert.group_key, []).append(alert)
     seen = look_up(ids=[], groups=groups)
+    if seen.generation != policies.current().generation:
+        policies.reload()
+        return decide_deferred(limit=limit)
+    groups = {key: members[: _most_of(members[0].policy)] for key, members in groups.items()}
     recent = recent_episodes(
-        ((key, members[0].policy.rule.window_us) for key, members in groups.items()),
-        before_us=to_us(waiting[0].received_at),
+        (key, members[0].policy.rule.window_us, to_us(members[0].came_at)) for key, members in groups.items()
     )
     decisions = ask_store([_call(key, members, seen, recent[key]) for key, members in groups.items()])
-    requests: list[UUID] = []
-    decided = 0
-    for key in sorted(decisions):
-        for alert, answer in zip(groups[key], decisions[key].answers, strict=True):
-            alert.answer = answer
-        try:
-            requests += _record(groups[key], decisions[key], seen.storms.get(key))
-            decided += len(groups[key])
-        except StormConflict as conflict:
-            # They are decided again at the next tick, when rows and store agree.
-            if settle(conflict):
-                _overrule(groups[key])
-    return decided, requests
+    decided = [_Decided(groups[key], decisions[key], seen.storms.get(key)) for key in sorted(decisions)]
+    requests, conflicts = _record(decided)
+    for conflict in conflicts:
+        # They are decided again at the next tick, when rows and store agree.
+        if settle(conflict):
+            _overrule(groups[conflict.group_key])
+    disagreed = {conflict.group_key for conflict in conflicts}
+    return sum(len(one.answers) for one in decided if one.alerts[0].group_key not in disagreed), requests
+
+
+def anything_deferred() -> bool:
+    return Alert.objects.filter(disposition=Disposition.DEFERRED).exists()
+
+
+def _most_of(policy: CompiledPolicy) -> int:
+    """So many alerts of one group at once: with a high threshold each is compared with many, in one script."""
+    return max(10, MOST_COMPARED // policy.rule.threshold)
 
 
 def _overrule(members: list[_Waiting]) -> None:
@@ -105,7 +157,7 @@ def _call(key: str, members: list[_Waiting], seen: Seen, recent: list[tuple[UUID
         recent,
         reopen_us=policy.reopen_us,
         counted_as=counted_as((alert.id, alert.fingerprint, alert.flapping, alert.policy) for alert in members),
-        received_us={alert.id: to_us(alert.received_at) for alert in members},
+        received_us={alert.id: to_us(alert.came_at) for alert in members},
     )
 
 
@@ -116,7 +168,7 @@ def _waiting(limit: int) -> list[_Waiting]:
     if not rows:
         # Nearly every tick of the sweep: nothing waits, so no policy is needed.
         return []
-    policy_set = policies.reload()
+    policy_set = policies.current()
     return [
         _Waiting(
             id_, fingerprint, flapping, key, labels, policy_set.by_id(policy_id), namespace, status == "resolved", at
@@ -125,42 +177,39 @@ def _waiting(limit: int) -> list[_Waiting]:
     ]
 
 
-def _record(alerts: list[_Waiting], decision: GroupDecision, known: KnownStorm | None) -> list[UUID]:
-    """`known`: the storm of the look-up, whose rows are there."""
-    first = alerts[0]
-    requests: list[UUID] = []
-    joined = any(alert.answer is not None and alert.answer.storm_id is not None for alert in alerts)
-    opens = joined and (known is None or known.id != decision.storm_id)
-    takes_in = opens or (joined and known is not None and decision.window_from_us < known.window_from_us)
+def _record(groups: list[_Decided]) -> tuple[list[UUID], list[StormConflict]]:
+    """The RemediationRequests worth a sync, and why groups were left out."""
+    conflicts: list[StormConflict] = []
     with transaction.atomic():
-        if opens:
-            ensure_storm(
-                Opening(
-                    group_key=first.group_key,
-                    group_labels=first.group_labels,
-                    policy=first.policy,
-                    decision=decision,
-                    joined_at=to_datetime(decision.now_us),
-                )
-            )
-        if takes_in and decision.storm_id is not None:
-            begin_earlier(storm_id=decision.storm_id, window_from_us=decision.window_from_us)
-        _update(alerts)
-        individual = [
+        agreed = []
+        for group in groups:
+            try:
+                if group.opens:
+                    with transaction.atomic():
+                        ensure_storm(group.opening())
+            except StormConflict as conflict:
+                conflicts.append(conflict)
+            else:
+                agreed.append(group)
+        for group in agreed:
+            if group.takes_in and group.decision.storm_id is not None:
+                begin_earlier(storm_id=group.decision.storm_id, window_from_us=group.decision.window_from_us)
+        _update([pair for group in agreed for pair in group.answers])
+        requests = insert_alert_requests(
             (alert.id, alert.namespace)
-            for alert in alerts
-            if alert.answer is not None and alert.answer.outcome == Outcome.INDIVIDUAL
-        ]
-        requests += insert_alert_requests(individual)
-        if joined and decision.storm_id is not None:
-            requests.append(decision.storm_id)
-        if takes_in and decision.storm_id is not None:
-            requests += adopt_window(storm_id=decision.storm_id)
-    return requests
+            for group in agreed
+            for alert, answer in group.answers
+            if answer.outcome == Outcome.INDIVIDUAL
+        )
+        for group in agreed:
+            if group.joined and group.decision.storm_id is not None:
+                requests.append(group.decision.storm_id)
+                if group.takes_in:
+                    requests += adopt_window(storm_id=group.decision.storm_id)
+    return requests, conflicts
 
 
-def _update(alerts: list[_Waiting]) -> None:
-    answers = [(alert, alert.answer) for alert in alerts if alert.answer is not None]
+def _update(answers: list[tuple[_Waiting, Answer]]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             _DECIDED,

@@ -119,7 +119,7 @@ def _decide(episodes: dict[UUID, Episode], seen: Seen, overruled: set[str]) -> d
             known_wins=key in overruled,
             reopen_us=members[0].policy.reopen_us,
             counted_as=counted_as((e.alert.id, e.alert.fingerprint, e.flapping, e.policy) for e in members),
-            patient=seen.anything_deferred,
+            waiting_us=seen.waiting_us,
         )
         for key, members in groups.items()
     ]
@@ -139,7 +139,7 @@ def ask_store(calls: list[GroupCall]) -> dict[str, GroupDecision]:
         replies = detector.decide(calls) if calls else []
         cold = [call for call, reply in zip(calls, replies, strict=True) if isinstance(reply, Cold)]
         if cold:
-            recent = recent_episodes((call.group_key, call.rule.window_us) for call in cold)
+            recent = recent_episodes((call.group_key, call.rule.window_us, None) for call in cold)
             warmed = iter(detector.decide([call.with_recent(recent[call.group_key]) for call in cold]))
             replies = [next(warmed) if isinstance(reply, Cold) else reply for reply in replies]
     except StoreUnavailable:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from storms.clock import to_datetime
 from storms.detector import KnownStorm
 
 # The generation comes along so that an edited policy or a revoked receiver holds from the next webhook on.
@@ -26,31 +27,34 @@ select
                                     alert_count, (extract(epoch from coalesce(window_from,
                                         opened_at - window_seconds * interval '1 second')) * 1000000)::bigint))
      from storms_storm where group_key = any(%(groups)s) and state = 'open'),
-  exists (select 1 from storms_alert where disposition = 'deferred')
+  (select (extract(epoch from deferred_at) * 1000000)::bigint from storms_alert
+     where disposition = 'deferred' order by deferred_at limit 1)
 """
 
 # A flapping alert's episodes may count once: then they share one member, its fingerprint's first half.
-_RECENT = """
-select g.key, case when a.flapping and p.count_flapping_once then substr(a.fingerprint, 1, 32)::uuid else a.id end,
-    max((extract(epoch from a.decided_at) * 1000000)::bigint)
-  from unnest(%(groups)s::text[], %(windows)s::bigint[]) as g(key, window_us)
+_MEMBER = "case when a.flapping and p.count_flapping_once then substr(a.fingerprint, 1, 32)::uuid else a.id end"
+_RECENT = f"""
+select g.key, {_MEMBER}, max((extract(epoch from a.decided_at) * 1000000)::bigint)
+  from unnest(%(groups)s::text[], %(windows)s::bigint[], %(since)s::timestamptz[]) as g(key, window_us, since)
   join storms_alert a on a.group_key = g.key and a.storm_id is null
    and a.split_from_id is null
-   and a.decided_at > coalesce(to_timestamp(%(since)s), now()) - g.window_us * interval '1 microsecond'
+   and a.decided_at > coalesce(g.since, now()) - g.window_us * interval '1 microsecond'
   left join storms_stormpolicy p on p.id = a.policy_id
 group by 1, 2
-"""
+"""  # noqa: S608  (fixed text)
 # What a window that ends in the open storm counts of it: no more than the threshold, and so the first of its alerts.
-_FIRST_MEMBERS = """
-select g.key, a.id, (extract(epoch from a.decided_at) * 1000000)::bigint
-from unnest(%(groups)s::text[]) as g(key)
+_FIRST_MEMBERS = f"""
+select g.key, first.member, (extract(epoch from first.at) * 1000000)::bigint
+from unnest(%(groups)s::text[], %(since)s::timestamptz[]) as g(key, since)
 join storms_storm s on s.group_key = g.key and s.state = 'open'
- and coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second') > to_timestamp(%(since)s)
+ and coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second') >= g.since
 cross join lateral (
-    select id, decided_at from storms_alert where storm_id = s.id and decided_at is not null
-    order by decided_at limit s.threshold
-) a
-"""
+    select {_MEMBER} as member, min(a.decided_at) as at
+    from storms_alert a left join storms_stormpolicy p on p.id = a.policy_id
+    where a.storm_id = s.id and a.group_key = s.group_key and a.decided_at is not null
+    group by 1 order by 2 limit s.threshold
+) first
+"""  # noqa: S608
 # So many earlier episodes within the hour make the next one a flap: three re-fires.
 FLAPPING_EPISODES = 3
 # Looked for among an alert's latest episodes, one by one through their index: asked for all that came within the hour,
@@ -64,7 +68,7 @@ class Seen:
     """episodes: {id: the storm it is in, or None}; storms: the open storm by group.
 
     silenced: known episodes that are silenced and still fire; flapping: fingerprints that fired anew too often
-    within the hour; anything_deferred: alerts wait that came while the store was away.
+    within the hour; waiting_us: since when alerts wait that came while the store was away.
     """
 
     generation: int
@@ -72,7 +76,7 @@ class Seen:
     storms: dict[str, KnownStorm]
     silenced: frozenset[UUID] = frozenset()
     flapping: frozenset[str] = frozenset()
-    anything_deferred: bool = False
+    waiting_us: int | None = None
 
 
 def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Collection[str] = ()) -> Seen:
@@ -88,7 +92,7 @@ def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Col
                 "latest": LATEST_EPISODES,
             },
         )
-        generation, episodes, flapping, storms, anything_deferred = cursor.fetchone()
+        generation, episodes, flapping, storms, waiting_us = cursor.fetchone()
     return Seen(
         generation=generation,
         episodes={UUID(id_): UUID(storm) if storm else None for id_, storm, _ in episodes or ()},
@@ -98,31 +102,28 @@ def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Col
             group: KnownStorm(UUID(id_), opened, quiet, longest, count, window_from)
             for group, id_, opened, quiet, longest, count, window_from in storms or ()
         },
-        anything_deferred=anything_deferred,
+        waiting_us=waiting_us,
     )
 
 
-def recent_episodes(
-    windows: Iterable[tuple[str, int]], *, before_us: int | None = None
-) -> dict[str, list[tuple[UUID, int]]]:
+def recent_episodes(windows: Iterable[tuple[str, int, int | None]]) -> dict[str, list[tuple[UUID, int]]]:
     """The episodes of each group's window that are in no storm: what a store that forgot the group must count.
 
     Args:
-        windows: (group key, window in microseconds).
-        before_us: for a decision about the past: the windows begin before this and end now, and what they may share
-            with the open storm comes too.
+        windows: (group key, window in microseconds, the time that it ends at). None is now; else, for a decision about
+            the past, all that came since comes too, and what a window may share with the open storm.
     """
-    pairs = list(windows)
-    found: dict[str, list[tuple[UUID, int]]] = {group: [] for group, _ in pairs}
+    asked = list(windows)
+    found: dict[str, list[tuple[UUID, int]]] = {group: [] for group, _, _ in asked}
     values: dict[str, Any] = {
-        "groups": [group for group, _ in pairs],
-        "windows": [us for _, us in pairs],
-        "since": None if before_us is None else before_us / 1_000_000,
+        "groups": [group for group, _, _ in asked],
+        "windows": [us for _, us, _ in asked],
+        "since": [None if us is None else to_datetime(us) for _, _, us in asked],
     }
     with connection.cursor() as cursor:
         cursor.execute(_RECENT, values)
         rows = cursor.fetchall()
-        if before_us is not None:
+        if any(us is not None for _, _, us in asked):
             cursor.execute(_FIRST_MEMBERS, values)
             rows += cursor.fetchall()
     for group, id_, us in rows:

@@ -100,8 +100,9 @@ _RECORD = """
 with {{companion}} incoming as (
     select * from json_to_recordset(%(rows)s) as t({columns})
 ), saved as (
-    insert into storms_alert as a ({names}, changed_xid)
-    select {values}, pg_current_xact_id()::text::bigint from incoming i order by i.id
+    insert into storms_alert as a ({names}, deferred_at, changed_xid)
+    select {values}, case when i.disposition = 'deferred' then now() end, pg_current_xact_id()::text::bigint
+    from incoming i order by i.id
     on conflict (id) do update set
         occurrences = a.occurrences + excluded.occurrences,
         resolutions = a.resolutions + excluded.resolutions,

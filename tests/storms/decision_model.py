@@ -51,13 +51,18 @@ class ModelGroup:
         proposed: str,
         *,
         received_us: dict[str, int] | None = None,
-        patient: bool = False,
+        waiting_us: int | None = None,
     ) -> list[Decided]:
+        """The answers, up to where a storm that was joined in this call ends by itself."""
         now = self.seen_us = max(now, self.seen_us)
-        answers = []
+        answers: list[Decided] = []
         for episode in episodes:
             us = min((received_us or {}).get(episode, now), now)
-            self._expire(us, patient=patient)
+            ends_us, reason = self._ending(waiting_us)
+            if self.storm is not None and ends_us <= us:
+                if any(answer.storm for answer in answers):
+                    break
+                self.storm, self.closed = None, (self.storm.id, ends_us, reason)
             answers.append(self._decide(now, us, episode, proposed))
         self._adopt()
         return answers
@@ -65,7 +70,7 @@ class ModelGroup:
     def recent(self, before_us: int) -> list[tuple[str, int]]:
         """What the database tells the script for a decision about the past."""
         alone = [(name, us) for name, (us, storm) in self.rows.items() if not storm and us > before_us - self.window_us]
-        if self.storm is None or self.storm.window_from_us <= before_us:
+        if self.storm is None or self.storm.window_from_us < before_us:
             return alone
         members = sorted((us, name) for name, (us, storm) in self.rows.items() if storm == self.storm.id)
         return alone + [(name, us) for us, name in members[: self.threshold]]
@@ -89,14 +94,12 @@ class ModelGroup:
             if not storm and self.storm.window_from_us < us <= self.storm.opened_us:
                 self.rows[episode] = (us, self.storm.id)
 
-    def _expire(self, us: int, *, patient: bool) -> None:
+    def _ending(self, waiting_us: int | None) -> tuple[int, str]:
         if self.storm is None:
-            return
+            return 0, ""
         quiet_end, max_end = self.storm.last_us + self.quiet_us, self.storm.opened_us + self.max_us
-        if max_end <= us or (quiet_end <= us and not patient):
-            reason = "quiet" if quiet_end <= max_end and not patient else "max_duration"
-            self.closed = (self.storm.id, quiet_end if reason == "quiet" else max_end, reason)
-            self.storm = None
+        spared = waiting_us is not None and waiting_us < quiet_end
+        return (quiet_end, "quiet") if quiet_end <= max_end and not spared else (max_end, "max_duration")
 
     def _decide(self, now: int, us: int, episode: str, proposed: str) -> Decided:
         remembered = self.answers.get(episode)
@@ -109,7 +112,7 @@ class ModelGroup:
         return answer
 
     def _count(self, now: int, us: int, episode: str, proposed: str) -> Decided:
-        if self.storm is not None and us > self.storm.window_from_us:
+        if self.storm is not None and (us == now or us > self.storm.window_from_us):
             self.storm.count += 1
             self.storm.last_us = max(us, self.storm.last_us)
             return Decided("aggregated", self.storm.count, us, self.storm.id, None)
@@ -123,7 +126,7 @@ class ModelGroup:
             self.storm.count += 1 + sum(since < at <= self.storm.window_from_us for at in alone)
             self.storm.window_from_us = since
             return Decided("aggregated", self.storm.count, us, self.storm.id, None)
-        self.storm = ModelStorm(proposed, now, now, count, since)
+        self.storm = ModelStorm(proposed, since + self.window_us, since + self.window_us, count, since)
         return Decided("storm_opened", count, us, proposed, None)
 
     def _fullest_window(self, us: int, episode: str) -> tuple[int, int]:

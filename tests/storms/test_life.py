@@ -251,9 +251,11 @@ def test_alerts_are_deferred_while_the_store_is_away_and_decided_in_order(consol
 
 
 def receive(console, clock, count: int) -> None:
-    """Alerts that come now by the clock, the web process's and the store's."""
+    """Alerts that come now by the clock, which is everybody's."""
+    before = set(Alert.objects.values_list("id", flat=True))
     with time_machine.travel(clock.now, tick=False):
         send(console, count)
+    Alert.objects.exclude(id__in=before).filter(disposition="deferred").update(deferred_at=clock.now)
 
 
 def receive_one_by_one(console, clock, count: int, seconds: float) -> None:
@@ -326,6 +328,57 @@ def test_an_outage_longer_than_the_quiet_time_does_not_split_a_storm_that_goes_o
 
     assert set(Storm.objects.values_list("state", "alert_count")) == {("open", 10)}
     assert dispositions() == {"member": 17 if first == "the sweep" else 18}
+
+
+def test_who_joined_a_storm_before_it_ended_during_an_outage_is_in_it(console, store_away, clock):
+    store_away.back()
+    receive(console, clock, 10)
+    storm = Storm.objects.get()
+    refresh_storm(storm_id=storm.id)
+    store_away.go()
+    clock.advance(100)
+    receive(console, clock, 2)
+    clock.advance(590)
+    receive(console, clock, 3)
+    store_away.back()
+
+    sweep_once()
+    sweep_once()
+
+    storm.refresh_from_db()
+    assert (storm.close_reason, storm.closed_at - storm.opened_at) == ("quiet", timedelta(seconds=400))
+    assert dispositions() == {"member": 12, "held": 3}
+
+
+def test_two_bursts_of_one_outage_are_two_storms(console, store_away, clock):
+    for _ in range(2):
+        receive_one_by_one(console, clock, 12, seconds=1)
+        clock.advance(1000)
+    store_away.back()
+
+    for _ in range(4):
+        sweep_once()
+
+    assert set(Storm.objects.values_list("state", "close_reason")) == {("closed", "quiet")}
+    assert sorted(storm.alerts.count() for storm in Storm.objects.all()) == [12, 12]
+    assert dispositions() == {"member": 24}
+
+
+def test_what_cannot_be_decided_keeps_storms_open_for_a_minute_only(console, store_away, clock, monkeypatch):
+    store_away.back()
+    receive(console, clock, 10)
+    refresh_storm(storm_id=Storm.objects.get().id)
+    store_away.go()
+    receive(console, clock, 1)
+    store_away.back()
+    clock.advance(400)
+    monkeypatch.setattr("storms.services.deferred._update", lambda _: 1 / 0)
+
+    sweep_once()
+    assert Storm.objects.get().state == "open"
+    monkeypatch.setattr("storms.sweep._undecided_since", time.monotonic() - 61)
+    sweep_once()
+    assert Storm.objects.get().state == "closed"
 
 
 def test_a_storm_that_nothing_joined_for_its_quiet_time_is_closed_after_an_outage(console, store_away, clock):
