@@ -109,7 +109,7 @@ def test_a_store_that_is_away_defers_and_decides_in_order_on_return(console: Con
         "deferred alerts decided within five seconds of the store's return",
     )
     console.await_storm(namespace, 15, timeout=30)
-    order = console.rows("select count from storms_alert where namespace = %s order by received_at, id", namespace)
+    order = console.rows("select count from storms_alert where namespace = %s order by deferred_at, id", namespace)
     assert [count for [count] in order] == list(range(1, 16))
     assert console.unaccounted() == 0
 
