@@ -18,7 +18,7 @@ from storms.models import Alert
 from storms.policies import CompiledPolicy
 from storms.services.batch import DISPOSITIONS, counted_as
 from storms.services.intake import ask_store, settle
-from storms.services.lookup import Seen, look_up, recent_episodes
+from storms.services.lookup import Seen, first_members, look_up, recent_episodes
 from storms.services.opening import (
     Opening,
     StormConflict,
@@ -43,6 +43,7 @@ where a.id = t.id and a.disposition = 'deferred'
 """
 
 
+BATCH = 1500
 MOST_COMPARED = 200_000
 
 
@@ -99,7 +100,7 @@ class _Decided:
         )
 
 
-def decide_deferred(*, limit: int = 1000) -> tuple[int, list[UUID]]:
+def decide_deferred(*, limit: int = BATCH) -> tuple[int, list[UUID]]:
     """Decide the longest waiting alerts: how many, and the RemediationRequests worth a sync.
 
     (0, []) while the store is away. A crash after the decision is harmless: the store gives the same answers again.
@@ -119,7 +120,10 @@ def decide_deferred(*, limit: int = 1000) -> tuple[int, list[UUID]]:
     recent = recent_episodes(
         (key, members[0].policy.rule.window_us, to_us(members[0].came_at)) for key, members in groups.items()
     )
-    decisions = ask_store([_call(key, members, seen, recent[key]) for key, members in groups.items()])
+    shared = first_members([key for key, members in groups.items() if _came_before(seen.storms.get(key), members)])
+    decisions = ask_store(
+        [_call(key, members, seen, recent[key] + shared.get(key, [])) for key, members in groups.items()]
+    )
     decided = [_Decided(groups[key], decisions[key], seen.storms.get(key)) for key in sorted(decisions)]
     requests, conflicts = _record(decided)
     for conflict in conflicts:
@@ -132,6 +136,11 @@ def decide_deferred(*, limit: int = 1000) -> tuple[int, list[UUID]]:
 
 def anything_deferred() -> bool:
     return Alert.objects.filter(disposition=Disposition.DEFERRED).exists()
+
+
+def _came_before(known: KnownStorm | None, members: list[_Waiting]) -> bool:
+    """The first of them came before the open storm's window, with which another window may be shared."""
+    return known is not None and to_us(members[0].came_at) <= known.window_from_us
 
 
 def _most_of(policy: CompiledPolicy) -> int:

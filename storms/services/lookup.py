@@ -45,9 +45,8 @@ group by 1, 2
 # What a window that ends in the open storm counts of it: no more than the threshold, and so the first of its alerts.
 _FIRST_MEMBERS = f"""
 select g.key, first.member, (extract(epoch from first.at) * 1000000)::bigint
-from unnest(%(groups)s::text[], %(since)s::timestamptz[]) as g(key, since)
+from unnest(%(groups)s::text[]) as g(key)
 join storms_storm s on s.group_key = g.key and s.state = 'open'
- and coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second') >= g.since
 cross join lateral (
     select {_MEMBER} as member, min(a.decided_at) as at
     from storms_alert a left join storms_stormpolicy p on p.id = a.policy_id
@@ -111,21 +110,26 @@ def recent_episodes(windows: Iterable[tuple[str, int, int | None]]) -> dict[str,
 
     Args:
         windows: (group key, window in microseconds, the time that it ends at). None is now; else, for a decision about
-            the past, all that came since comes too, and what a window may share with the open storm.
+            the past, all that came since comes too.
     """
     asked = list(windows)
-    found: dict[str, list[tuple[UUID, int]]] = {group: [] for group, _, _ in asked}
-    values: dict[str, Any] = {
+    values = {
         "groups": [group for group, _, _ in asked],
         "windows": [us for _, us, _ in asked],
         "since": [None if us is None else to_datetime(us) for _, _, us in asked],
     }
+    return _episodes(_RECENT, [group for group, _, _ in asked], values)
+
+
+def first_members(groups: Collection[str]) -> dict[str, list[tuple[UUID, int]]]:
+    """What a window that ends in a group's open storm may count of it, as `recent_episodes`."""
+    return _episodes(_FIRST_MEMBERS, groups, {"groups": list(groups)}) if groups else {}
+
+
+def _episodes(statement: str, groups: Iterable[str], values: dict[str, Any]) -> dict[str, list[tuple[UUID, int]]]:
+    found: dict[str, list[tuple[UUID, int]]] = {group: [] for group in groups}
     with connection.cursor() as cursor:
-        cursor.execute(_RECENT, values)
-        rows = cursor.fetchall()
-        if any(us is not None for _, _, us in asked):
-            cursor.execute(_FIRST_MEMBERS, values)
-            rows += cursor.fetchall()
-    for group, id_, us in rows:
-        found[group].append((id_, us))
+        cursor.execute(statement, values)
+        for group, id_, us in cursor.fetchall():
+            found[group].append((id_, us))
     return found
