@@ -197,8 +197,9 @@ def _running(numbers: list[int]) -> list[int]:
 
 def _first(storm: Storm) -> datetime:
     """Where its window began, or the earliest window of the storms that were merged into it."""
-    earliest = Storm.objects.filter(merged_into=storm).aggregate(at=Min("opened_at"))["at"]
-    return min(storm.opened_at, earliest or storm.opened_at) - timedelta(seconds=storm.window_seconds)
+    merged = Storm.objects.filter(merged_into=storm).aggregate(opened=Min("opened_at"), window=Min("window_from"))
+    earliest = min(storm.opened_at, merged["opened"] or storm.opened_at) - timedelta(seconds=storm.window_seconds)
+    return min(earliest, storm.window_from or earliest, merged["window"] or earliest)
 
 
 def _last(storm: Storm, now: datetime) -> datetime:

@@ -359,6 +359,11 @@ class Alert(models.Model):
             models.Index(fields=["release_at"], condition=models.Q(disposition="held"), name="alert_held"),
             models.Index(fields=["deferred_at"], condition=models.Q(disposition="deferred"), name="alert_waiting"),
             models.Index(
+                fields=["group_key", "deferred_at"],
+                condition=models.Q(disposition="deferred"),
+                name="alert_waiting_group",
+            ),
+            models.Index(
                 fields=["group_key", "decided_at"],
                 condition=models.Q(storm__isnull=True, decided_at__isnull=False),
                 name="alert_window",

@@ -53,7 +53,9 @@ class Swept:
     enqueued: list[UUID] = field(default_factory=list)
     goes_on: bool = False
     """More deferred alerts wait: the next tick is due at once."""
-    undecided: bool = False
+    asked: bool = False
+    """The store answered."""
+    undecided: bool = True
     """Deferred alerts may still wait, and may have kept a storm from being quiet."""
 
     @property
@@ -123,13 +125,15 @@ def _part(name: str, work: Callable[[], None]) -> None:
 def _decide(swept: Swept) -> None:
     # Raises while the store is away: then what waits need not be read.
     detector.store_time_us()
-    swept.undecided = True
+    swept.asked = True
     until = time.monotonic() + DECIDING_SECONDS
+    had_their_turn: set[str] = set()
     while time.monotonic() < until:
-        decided, requests = decide_deferred()
-        swept.decided += decided
-        enqueue_sync(requests)
-        if not decided:
+        batch = decide_deferred(without=had_their_turn)
+        swept.decided += batch.decided
+        enqueue_sync(batch.requests)
+        had_their_turn |= set(batch.set_aside)
+        if not batch.read:
             swept.undecided = anything_deferred()
             return
     swept.goes_on = True
@@ -138,9 +142,9 @@ def _decide(swept: Swept) -> None:
 def _may_close(swept: Swept) -> bool:
     """Not before what waits is decided; but what cannot be decided does not keep storms open for ever."""
     global _undecided_since
-    if not swept.undecided:
+    if not swept.undecided or swept.decided or not swept.asked:
         _undecided_since = None
-        return True
+        return not swept.undecided
     _undecided_since = _undecided_since or time.monotonic()
     return time.monotonic() > _undecided_since + LONGEST_UNDECIDED_SECONDS
 

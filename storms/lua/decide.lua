@@ -120,10 +120,10 @@ local function may_reopen(us)
     and us < tonumber(s.opened_us) + tonumber(s.max_us)
 end
 
--- Of all windows with `us` in them the first that reaches the threshold, else the fullest: how many, and since when.
+-- Of all windows with `us` in them the first that reaches the threshold, else one of the fuller: how many, since when.
 local function fullest_window(us)
   local count, from = redis.call('ZCOUNT', window, '(' .. text(us - window_us), text(us)), us - window_us
-  if us == now or redis.call('ZCOUNT', window, '(' .. text(us - window_us), '(' .. text(us + window_us)) == count then
+  if us == now or redis.call('ZCOUNT', window, '(' .. text(us - window_us), '(' .. text(us + window_us)) < threshold then
     return math.max(count, 1), from
   end
   local members = redis.call('ZRANGEBYSCORE', window, '(' .. text(us - window_us), '(' .. text(us + window_us), 'WITHSCORES')
@@ -177,7 +177,8 @@ for i = first, #ARGV do
   end
   local answer = redis.call('HGET', decisions, episode)
   -- An answer under a storm that closed since was never recorded (else the caller would not ask): count it anew.
-  local storm = answer and answer:match('^[^|]*|[^|]*|[^|]*|([^|]*)|')
+  local decided_us, storm
+  if answer then decided_us, storm = answer:match('^[^|]*|[^|]*|([^|]*)|([^|]*)|') end
   if not answer or (storm ~= '' and storm ~= s.open) then
     local outcome, count, release_us
     outcome, count, storm, release_us = decide(episode, member, us)
@@ -186,7 +187,7 @@ for i = first, #ARGV do
     redis.call('ZADD', remembered, text(now), episode)
   elseif tonumber(came) and storm == '' then
     -- Not recorded then, so it is in no hint: those after it count it all the same.
-    redis.call('ZADD', window, 'GT', text(us), member ~= '' and member or episode)
+    redis.call('ZADD', window, 'GT', decided_us, member ~= '' and member or episode)
   end
   joined = joined or storm ~= ''
   answers[#answers + 1] = answer

@@ -45,4 +45,12 @@ class Migration(migrations.Migration):
                 condition=models.Q(("disposition", "deferred")), fields=["deferred_at"], name="alert_waiting"
             ),
         ),
+        migrations.AddIndex(
+            model_name="alert",
+            index=models.Index(
+                condition=models.Q(("disposition", "deferred")),
+                fields=["group_key", "deferred_at"],
+                name="alert_waiting_group",
+            ),
+        ),
     ]

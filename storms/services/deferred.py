@@ -4,11 +4,15 @@ Counted at the time of the decision, an outage of an hour would make one storm o
 decided right before the outage would be older than the window of the storm that began with it.
 """
 
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from storms import policies
 from storms.choices import Disposition, Outcome
@@ -28,10 +32,14 @@ from storms.services.opening import (
     insert_alert_requests,
 )
 
+logger = logging.getLogger(__name__)
+
+LOCK = 0x44454652  # "DEFR"
 _WAITING = """
 select id, fingerprint, flapping, group_key, group_labels::json, policy_id, namespace, status,
     coalesce(deferred_at, received_at)
-from storms_alert where disposition = 'deferred' order by deferred_at, id limit %(limit)s
+from storms_alert where disposition = 'deferred' and group_key <> all(%(without)s)
+order by deferred_at, id limit %(limit)s
 """
 _DECIDED = """
 update storms_alert a set disposition = t.disposition, decided_at = t.decided_at, count = t.count,
@@ -39,9 +47,8 @@ update storms_alert a set disposition = t.disposition, decided_at = t.decided_at
 from (select * from unnest(%(ids)s::uuid[], %(dispositions)s::text[], %(decided)s::timestamptz[], %(counts)s::int[],
         %(releases)s::timestamptz[], %(storms)s::uuid[])
         as t(id, disposition, decided_at, count, release_at, storm_id) order by id) t
-where a.id = t.id and a.disposition = 'deferred'
+where a.id = t.id and a.disposition = 'deferred' returning a.id
 """
-
 
 BATCH = 1500
 MOST_COMPARED = 200_000
@@ -72,6 +79,10 @@ class _Decided:
     known: KnownStorm | None
 
     @property
+    def key(self) -> str:
+        return self.alerts[0].group_key
+
+    @property
     def answers(self) -> list[tuple[_Waiting, Answer]]:
         return list(zip(self.alerts, self.decision.answers, strict=False))
 
@@ -100,38 +111,79 @@ class _Decided:
         )
 
 
-def decide_deferred(*, limit: int = BATCH) -> tuple[int, list[UUID]]:
-    """Decide the longest waiting alerts: how many, and the RemediationRequests worth a sync.
+class Round(NamedTuple):
+    """read: alerts that waited; decided: those of them that are; requests: RemediationRequests worth a sync.
 
-    (0, []) while the store is away. A crash after the decision is harmless: the store gives the same answers again.
-    A batch is a look-up, a question to the store and one transaction, however many groups are in it.
+    set_aside: groups that had their turn: the store refused them, or cannot decide them yet, or more of them at once
+    would take it too long.
     """
-    waiting = _waiting(limit)
+
+    read: int = 0
+    decided: int = 0
+    requests: tuple[UUID, ...] = ()
+    set_aside: tuple[str, ...] = ()
+
+
+def decide_deferred(*, limit: int | None = None, without: Collection[str] = ()) -> Round:
+    """Decide the longest waiting alerts, of other groups than `without`.
+
+    Nothing while the store is away, or another process does it. A crash after the decision is harmless: the store gives
+    the same answers again. A batch is a look-up, a question to the store and one transaction, however many groups are
+    in it.
+    """
+    with _alone() as alone:
+        return _decide(limit or BATCH, without) if alone else Round()
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Two that decide the same alerts could each ask the store at another state of the rows."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
+        [alone] = cursor.fetchone()
+    try:
+        yield alone
+    finally:
+        if alone:
+            with connection.cursor() as cursor:
+                cursor.execute("select pg_advisory_unlock(%s)", [LOCK])
+
+
+def _decide(limit: int, without: Collection[str]) -> Round:
+    waiting = _waiting(limit, without)
     if not waiting:
-        return 0, []
+        return Round()
     groups: dict[str, list[_Waiting]] = {}
     for alert in waiting:
         groups.setdefault(alert.group_key, []).append(alert)
     seen = look_up(ids=[], groups=groups)
     if seen.generation != policies.current().generation:
         policies.reload()
-        return decide_deferred(limit=limit)
-    groups = {key: members[: _most_of(members[0].policy)] for key, members in groups.items()}
+        return _decide(limit, without)
+    set_aside = set()
+    before = [key for key, members in groups.items() if _came_before(seen.storms.get(key), members)]
+    for key in before:
+        most = max(1, MOST_COMPARED // groups[key][0].policy.rule.threshold)
+        if len(groups[key]) > most:
+            groups[key] = groups[key][:most]
+            set_aside.add(key)
     recent = recent_episodes(
         (key, members[0].policy.rule.window_us, to_us(members[0].came_at)) for key, members in groups.items()
     )
-    shared = first_members([key for key, members in groups.items() if _came_before(seen.storms.get(key), members)])
+    shared = first_members(before)
     decisions = ask_store(
         [_call(key, members, seen, recent[key] + shared.get(key, [])) for key, members in groups.items()]
     )
-    decided = [_Decided(groups[key], decisions[key], seen.storms.get(key)) for key in sorted(decisions)]
-    requests, conflicts = _record(decided)
-    for conflict in conflicts:
-        # They are decided again at the next tick, when rows and store agree.
+    set_aside |= groups.keys() - decisions.keys()
+    answered = [_Decided(groups[key], decisions[key], seen.storms.get(key)) for key in sorted(decisions)]
+    recorded = _record_each(answered)
+    for conflict in recorded.conflicts:
+        # They are decided again in the next round, when rows and store agree.
         if settle(conflict):
             _overrule(groups[conflict.group_key])
-    disagreed = {conflict.group_key for conflict in conflicts}
-    return sum(len(one.answers) for one in decided if one.alerts[0].group_key not in disagreed), requests
+    return Round(
+        len(waiting), recorded.alerts, tuple(dict.fromkeys(recorded.requests)), tuple(set_aside | recorded.failed)
+    )
 
 
 def anything_deferred() -> bool:
@@ -141,11 +193,6 @@ def anything_deferred() -> bool:
 def _came_before(known: KnownStorm | None, members: list[_Waiting]) -> bool:
     """The first of them came before the open storm's window, with which another window may be shared."""
     return known is not None and to_us(members[0].came_at) <= known.window_from_us
-
-
-def _most_of(policy: CompiledPolicy) -> int:
-    """So many alerts of one group at once: with a high threshold each is compared with many, in one script."""
-    return max(10, MOST_COMPARED // policy.rule.threshold)
 
 
 def _overrule(members: list[_Waiting]) -> None:
@@ -170,27 +217,55 @@ def _call(key: str, members: list[_Waiting], seen: Seen, recent: list[tuple[UUID
     )
 
 
-def _waiting(limit: int) -> list[_Waiting]:
+def _waiting(limit: int, without: Collection[str]) -> list[_Waiting]:
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"limit": limit})
+        cursor.execute(_WAITING, {"limit": limit, "without": list(without)})
         rows = cursor.fetchall()
     if not rows:
         # Nearly every tick of the sweep: nothing waits, so no policy is needed.
         return []
     policy_set = policies.current()
-    return [
+    found = [
         _Waiting(
             id_, fingerprint, flapping, key, labels, policy_set.by_id(policy_id), namespace, status == "resolved", at
         )
         for id_, fingerprint, flapping, key, labels, policy_id, namespace, status, at in rows
     ]
+    return sorted(found, key=lambda alert: (alert.came_at, alert.id))
 
 
-def _record(groups: list[_Decided]) -> tuple[list[UUID], list[StormConflict]]:
-    """The RemediationRequests worth a sync, and why groups were left out."""
+class _Recorded(NamedTuple):
+    """conflicts: why groups were left out; failed: those of which nothing could be recorded."""
+
+    alerts: int
+    requests: list[UUID]
+    conflicts: list[StormConflict]
+    failed: set[str]
+
+
+def _record_each(groups: list[_Decided]) -> _Recorded:
+    """All in one transaction, or each in its own, if one of them cannot be recorded."""
+    try:
+        return _record(groups)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        if len(groups) == 1:
+            logger.exception("deferred alerts of group %s could not be recorded", groups[0].key)
+            return _Recorded(0, [], [], {groups[0].key})
+        each = [_record_each([group]) for group in groups]
+    return _Recorded(
+        sum(one.alerts for one in each),
+        [id_ for one in each for id_ in one.requests],
+        [conflict for one in each for conflict in one.conflicts],
+        {key for one in each for key in one.failed},
+    )
+
+
+def _record(groups: list[_Decided]) -> _Recorded:
     conflicts: list[StormConflict] = []
+    agreed: list[_Decided] = []
     with transaction.atomic():
-        agreed = []
         for group in groups:
             try:
                 if group.opens:
@@ -203,22 +278,25 @@ def _record(groups: list[_Decided]) -> tuple[list[UUID], list[StormConflict]]:
         for group in agreed:
             if group.takes_in and group.decision.storm_id is not None:
                 begin_earlier(storm_id=group.decision.storm_id, window_from_us=group.decision.window_from_us)
-        _update([pair for group in agreed for pair in group.answers])
+        recorded = _update([pair for group in agreed for pair in group.answers])
         requests = insert_alert_requests(
             (alert.id, alert.namespace)
             for group in agreed
             for alert, answer in group.answers
-            if answer.outcome == Outcome.INDIVIDUAL
+            if answer.outcome == Outcome.INDIVIDUAL and alert.id in recorded
         )
-        for group in agreed:
-            if group.joined and group.decision.storm_id is not None:
-                requests.append(group.decision.storm_id)
-                if group.takes_in:
+    for group in agreed:
+        if group.joined and group.decision.storm_id is not None:
+            requests.append(group.decision.storm_id)
+            if group.takes_in:
+                # On its own: together with the rows above it would lock in another order than a webhook that sends
+                # them again.
+                with transaction.atomic():
                     requests += adopt_window(storm_id=group.decision.storm_id)
-    return requests, conflicts
+    return _Recorded(len(recorded), requests, conflicts, set())
 
 
-def _update(answers: list[tuple[_Waiting, Answer]]) -> None:
+def _update(answers: list[tuple[_Waiting, Answer]]) -> set[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(
             _DECIDED,
@@ -233,6 +311,7 @@ def _update(answers: list[tuple[_Waiting, Answer]]) -> None:
                 "storms": [answer.storm_id for _, answer in answers],
             },
         )
+        return {id_ for [id_] in cursor.fetchall()}
 
 
 def _disposition(alert: _Waiting, answer: Answer) -> str:

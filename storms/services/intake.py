@@ -119,7 +119,7 @@ def _decide(episodes: dict[UUID, Episode], seen: Seen, overruled: set[str]) -> d
             known_wins=key in overruled,
             reopen_us=members[0].policy.reopen_us,
             counted_as=counted_as((e.alert.id, e.alert.fingerprint, e.flapping, e.policy) for e in members),
-            waiting_us=seen.waiting_us,
+            waiting_us=seen.waiting_us.get(key),
         )
         for key, members in groups.items()
     ]
@@ -137,11 +137,16 @@ def ask_store(calls: list[GroupCall]) -> dict[str, GroupDecision]:
     """
     try:
         replies = detector.decide(calls) if calls else []
-        cold = [call for call, reply in zip(calls, replies, strict=True) if isinstance(reply, Cold)]
+        # One that was told of its window and is cold all the same waits for rows that are on their way.
+        pairs = zip(calls, replies, strict=True)
+        cold = [call for call, reply in pairs if isinstance(reply, Cold) and call.recent is None]
         if cold:
             recent = recent_episodes((call.group_key, call.rule.window_us, None) for call in cold)
             warmed = iter(detector.decide([call.with_recent(recent[call.group_key]) for call in cold]))
-            replies = [next(warmed) if isinstance(reply, Cold) else reply for reply in replies]
+            replies = [
+                next(warmed) if isinstance(reply, Cold) and call.recent is None else reply
+                for call, reply in zip(calls, replies, strict=True)
+            ]
     except StoreUnavailable:
         return {}
     return {

@@ -1,7 +1,7 @@
 """What the database already knows of the alerts of a webhook: one query for all of them."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -27,8 +27,9 @@ select
                                     alert_count, (extract(epoch from coalesce(window_from,
                                         opened_at - window_seconds * interval '1 second')) * 1000000)::bigint))
      from storms_storm where group_key = any(%(groups)s) and state = 'open'),
-  (select (extract(epoch from deferred_at) * 1000000)::bigint from storms_alert
-     where disposition = 'deferred' order by deferred_at limit 1)
+  (select json_object_agg(key, waiting_us) from (
+       select group_key as key, (extract(epoch from min(deferred_at)) * 1000000)::bigint as waiting_us
+       from storms_alert where disposition = 'deferred' and group_key = any(%(groups)s) group by 1) w)
 """
 
 # A flapping alert's episodes may count once: then they share one member, its fingerprint's first half.
@@ -67,7 +68,7 @@ class Seen:
     """episodes: {id: the storm it is in, or None}; storms: the open storm by group.
 
     silenced: known episodes that are silenced and still fire; flapping: fingerprints that fired anew too often
-    within the hour; waiting_us: since when alerts wait that came while the store was away.
+    within the hour; waiting_us: {group: since when alerts of it wait that came while the store was away}.
     """
 
     generation: int
@@ -75,7 +76,7 @@ class Seen:
     storms: dict[str, KnownStorm]
     silenced: frozenset[UUID] = frozenset()
     flapping: frozenset[str] = frozenset()
-    waiting_us: int | None = None
+    waiting_us: Mapping[str, int] = field(default_factory=dict)
 
 
 def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Collection[str] = ()) -> Seen:
@@ -101,7 +102,7 @@ def look_up(*, ids: Collection[UUID], groups: Collection[str], fingerprints: Col
             group: KnownStorm(UUID(id_), opened, quiet, longest, count, window_from)
             for group, id_, opened, quiet, longest, count, window_from in storms or ()
         },
-        waiting_us=waiting_us,
+        waiting_us=waiting_us or {},
     )
 
 

@@ -135,9 +135,9 @@ def _release(now: datetime) -> bool:
 
 
 def _decide() -> bool:
-    decided, ids = decide_deferred()
-    enqueue_sync(ids)
-    return bool(decided)
+    decided = decide_deferred()
+    enqueue_sync(decided.requests)
+    return bool(decided.decided)
 
 
 def check_requests(now: datetime) -> Checked:

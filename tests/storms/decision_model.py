@@ -130,9 +130,14 @@ class ModelGroup:
         return Decided("storm_opened", count, us, proposed, None)
 
     def _fullest_window(self, us: int, episode: str) -> tuple[int, int]:
-        """Of all windows with `us` in them the first that reaches the threshold, else the fullest."""
+        """Of all windows with `us` in them the first that reaches the threshold, else the fullest.
+
+        Where too few are near, the one that ends with `us` is as good.
+        """
         open_id = self.storm.id if self.storm else ""
         times = [at for name, (at, storm) in self.rows.items() if storm in ("", open_id) and name != episode] + [us]
+        if sum(abs(at - us) < self.window_us for at in times) < self.threshold:
+            return sum(us - self.window_us < at <= us for at in times), us - self.window_us
         ends = [us, *sorted(at for at in times if us < at < us + self.window_us)]
         counts = [(sum(end - self.window_us < at <= end for at in times), end - self.window_us) for end in ends]
         enough = [pair for pair in counts if pair[0] >= self.threshold]

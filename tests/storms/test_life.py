@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 import redis
 import time_machine
@@ -21,9 +22,9 @@ from stormconsole import alive
 from stormconsole.facts import queue_key
 from storms import detector, sweep
 from storms.models import Alert, RemediationRequest, Storm, StormEvent
-from storms.services import requests
+from storms.services import deferred, requests
 from storms.services.closing import close_due_storms
-from storms.services.deferred import decide_deferred
+from storms.services.deferred import LOCK, Round, decide_deferred
 from storms.services.refresh import dirty_storms, left_behind_storms, refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
 from storms.sweep import housekeep, sweep_once
@@ -236,13 +237,13 @@ def test_alerts_are_deferred_while_the_store_is_away_and_decided_in_order(consol
     answers = [console.post(payload([alert(namespace="demo")])) for _ in range(12)]
     assert {answer.status_code for answer in answers} == {202}
     assert dispositions() == {"deferred": 12}
-    assert decide_deferred() == (0, [])
+    assert decide_deferred().decided == 0
     store_away.back()
 
-    decided, enqueue = decide_deferred()
+    round_ = decide_deferred()
 
     storm = Storm.objects.get()
-    assert (decided, enqueue) == (12, [storm.id])
+    assert (round_.decided, round_.requests) == (12, (storm.id,))
     assert dispositions() == {"member": 12}
     counts = Alert.objects.order_by("received_at", "id").values_list("count", flat=True)
     assert list(counts) == list(range(1, 13))
@@ -360,6 +361,9 @@ def test_two_bursts_of_one_outage_are_two_storms(console, store_away, clock):
         sweep_once()
 
     assert set(Storm.objects.values_list("state", "close_reason")) == {("closed", "quiet")}
+    for storm in Storm.objects.all():
+        last = max(storm.alerts.values_list("decided_at", flat=True))
+        assert storm.closed_at == last + timedelta(seconds=storm.quiet_seconds), "not when the sweep came to it"
     assert sorted(storm.alerts.count() for storm in Storm.objects.all()) == [12, 12]
     assert dispositions() == {"member": 24}
 
@@ -372,13 +376,72 @@ def test_what_cannot_be_decided_keeps_storms_open_for_a_minute_only(console, sto
     receive(console, clock, 1)
     store_away.back()
     clock.advance(400)
-    monkeypatch.setattr("storms.services.deferred._update", lambda _: 1 / 0)
+    monkeypatch.setattr(deferred, "_update", lambda _: 1 / 0)
 
     sweep_once()
     assert Storm.objects.get().state == "open"
     monkeypatch.setattr("storms.sweep._undecided_since", time.monotonic() - 61)
     sweep_once()
     assert Storm.objects.get().state == "closed"
+
+
+def test_a_group_that_cannot_be_recorded_keeps_no_other_waiting(console, store_away, clock, monkeypatch, caplog):
+    with time_machine.travel(clock.now, tick=False):
+        send(console, 3, namespace="bad")
+        send(console, 3, namespace="good")
+    bad = Alert.objects.filter(namespace="bad").first()
+    assert bad is not None
+    update = deferred._update
+
+    def fail(answers: list[Any]) -> set[UUID]:
+        if any(alert.group_key == bad.group_key for alert, _ in answers):
+            raise ValueError("one bad row")
+        return update(answers)
+
+    monkeypatch.setattr(deferred, "_update", fail)
+    monkeypatch.setattr(deferred, "BATCH", 2)
+    store_away.back()
+
+    sweep_once()
+
+    assert set(Alert.objects.values_list("namespace", "disposition")) == {("bad", "deferred"), ("good", "held")}
+    assert "could not be recorded" in caplog.text
+    monkeypatch.setattr(deferred, "_update", update)
+    sweep_once()
+    assert dispositions() == {"held": 6}
+
+
+def another_connection() -> psycopg.Connection[Any]:
+    parameters = connection.get_connection_params()
+    return psycopg.connect(
+        **{name: parameters[name] for name in ("dbname", "user", "host", "port") if name in parameters}
+    )
+
+
+def test_only_one_process_decides_what_waited(console, store_away):
+    send(console, 2)
+    store_away.back()
+    with another_connection() as other:
+        other.execute("select pg_advisory_lock(%s)", [LOCK])
+        assert decide_deferred() == Round()
+    assert decide_deferred().decided == 2
+
+
+def test_what_waits_in_one_group_keeps_no_other_storm_open(console, store_away, clock):
+    store_away.back()
+    receive(console, clock, 10)
+    refresh_storm(storm_id=Storm.objects.get().id)
+    clock.advance(100)
+    store_away.go()
+    with time_machine.travel(clock.now, tick=False):
+        send(console, 1, namespace="other")
+    Alert.objects.filter(disposition="deferred").update(deferred_at=clock.now)
+    clock.advance(300)
+    store_away.back()
+
+    receive(console, clock, 1)
+
+    assert Alert.objects.latest("received_at").disposition == "held"
 
 
 def test_a_storm_that_nothing_joined_for_its_quiet_time_is_closed_after_an_outage(console, store_away, clock):
@@ -772,7 +835,7 @@ def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_its_work(console, cl
     send(console, 3)
     clock.advance(10)
 
-    def fail() -> None:
+    def fail(**_: Any) -> None:
         raise ValueError("one bad row")
 
     monkeypatch.setattr("storms.sweep.decide_deferred", fail)
@@ -784,10 +847,10 @@ def test_deciding_what_waited_leaves_time_for_the_rest(console, monkeypatch):
     """After an outage thousands wait; a held alert is released within a second all the same."""
     calls: list[float] = []
 
-    def endless() -> tuple[int, list[UUID]]:
+    def endless(**_: Any) -> Round:
         calls.append(time.monotonic())
         time.sleep(0.05)
-        return 1000, []
+        return Round(1000, 1000)
 
     monkeypatch.setattr("storms.sweep.decide_deferred", endless)
     swept = sweep_once()
