@@ -27,9 +27,11 @@ select
                                     alert_count, (extract(epoch from coalesce(window_from,
                                         opened_at - window_seconds * interval '1 second')) * 1000000)::bigint))
      from storms_storm where group_key = any(%(groups)s) and state = 'open'),
-  (select json_object_agg(key, waiting_us) from (
-       select group_key as key, (extract(epoch from min(deferred_at)) * 1000000)::bigint as waiting_us
-       from storms_alert where disposition = 'deferred' and group_key = any(%(groups)s) group by 1) w)
+  (select json_object_agg(key, (extract(epoch from deferred_at) * 1000000)::bigint)
+     from unnest(%(groups)s::text[]) as g(key) cross join lateral (
+         select deferred_at from storms_alert
+         where disposition = 'deferred' and group_key = g.key and deferred_at is not null
+         order by deferred_at limit 1) first)
 """
 
 # A flapping alert's episodes may count once: then they share one member, its fingerprint's first half.

@@ -21,9 +21,8 @@ ALERTS = 50
 """Of a webhook."""
 
 
-def fill(number: int) -> None:
-    """So many alerts of one storm came just now."""
-    one = make_alert(storm=make_storm())
+def fill(number: int, one: Alert) -> None:
+    """So many alerts like this one came just now."""
     columns = [f.column for f in Alert._meta.concrete_fields if f.column not in ("id", "fingerprint", "received_at")]
     names = ", ".join(f'"{column}"' for column in columns)
     with connection.cursor() as cursor:
@@ -52,7 +51,7 @@ def rows_read(sql: str) -> int:
 @pytest.mark.django_db
 @pytest.mark.parametrize("analyzed", [False, True])
 def test_a_look_up_reads_no_more_in_a_storm(analyzed: bool) -> None:
-    fill(20_000)
+    fill(20_000, make_alert(storm=make_storm()))
     if analyzed:
         with connection.cursor() as cursor:
             cursor.execute("analyze storms_alert")
@@ -64,6 +63,21 @@ def test_a_look_up_reads_no_more_in_a_storm(analyzed: bool) -> None:
         )
     [query] = queries
     assert rows_read(query["sql"]) <= ALERTS * LATEST_EPISODES
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_a_look_up_reads_one_of_those_that_wait_for_the_store(analyzed: bool) -> None:
+    one = make_alert(disposition="deferred", decided_at=None, deferred_at=timezone.now())
+    fill(20_000, one)
+    if analyzed:
+        with connection.cursor() as cursor:
+            cursor.execute("analyze storms_alert")
+    with CaptureQueriesContext(connection) as queries:
+        seen = look_up(ids=[], groups=[one.group_key])
+    assert list(seen.waiting_us) == [one.group_key]
+    [query] = queries
+    assert rows_read(query["sql"]) <= 2
 
 
 @pytest.mark.django_db
