@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -305,5 +306,15 @@ def _read_decision(reply: list[Any]) -> GroupDecision | Cold:
 def _read_answer(answer: str) -> Answer:
     outcome, count, decided_us, storm, release_us = answer.split("|")
     return Answer(
-        outcome, int(count), int(decided_us), UUID(storm) if storm else None, int(release_us) if release_us else None
+        outcome,
+        int(count),
+        int(decided_us),
+        _read_id(storm) if storm else None,
+        int(release_us) if release_us else None,
     )
+
+
+@lru_cache(maxsize=256)
+def _read_id(text: str) -> UUID:
+    """All who join a storm are told the same id."""
+    return UUID(text)
