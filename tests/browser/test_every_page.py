@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.apps import apps
 from django.urls import reverse
 from playwright.sync_api import APIResponse, Browser, BrowserContext, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser.addresses import Address, addresses
 from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
@@ -78,8 +79,13 @@ class Watched:
             self.page.evaluate(UNFOLD_SCHEME, scheme)
             found += [f"{scheme}: {line}" for line in serious(self.page, name)]
         self.page.set_viewport_size(PHONE)
-        width = self.page.evaluate("document.documentElement.scrollWidth")
-        if width > PHONE["width"]:
+        try:
+            # The first answer after a change of size may be that of the old one.
+            self.page.wait_for_function(
+                "width => document.documentElement.scrollWidth <= width", arg=PHONE["width"], timeout=5_000
+            )
+        except PlaywrightTimeoutError:
+            width = self.page.evaluate("document.documentElement.scrollWidth")
             found.append(f"{width} px wide on a phone: {self.page.evaluate(WIDE)}")
         return found + self.heard.unexpected(expected)
 
