@@ -24,6 +24,7 @@ from ingestion.receivers import KnownReceiver
 from stormconsole.logs import bound
 from stormconsole.problems import Problem
 from storms.choices import AuditAction
+from storms.locks import locked
 from storms.services import audit
 
 logger = logging.getLogger(__name__)
@@ -186,19 +187,15 @@ def replay_queued(*, limit: int = BATCH) -> int:
 
     Raises: ReplayingElsewhere, django.db.Error.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
+    with locked(LOCK) as mine:
+        if not mine:
             raise ReplayingElsewhere
-        try:
-            queued = DeadLetter.objects.filter(queued_at__isnull=False).order_by("queued_at", "id")
-            letters = list(queued.values_list("id", "handled_by")[:limit])
-            for letter_id, actor in letters:
-                with bound(letter_id=letter_id):
-                    _replay_queued(letter_id, actor)
-            return len(letters)
-        finally:
-            cursor.execute("select pg_advisory_unlock(%s)", [LOCK])
+        queued = DeadLetter.objects.filter(queued_at__isnull=False).order_by("queued_at", "id")
+        letters = list(queued.values_list("id", "handled_by")[:limit])
+        for letter_id, actor in letters:
+            with bound(letter_id=letter_id):
+                _replay_queued(letter_id, actor)
+        return len(letters)
 
 
 def _replay_queued(letter_id: int, actor: str) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.conf import settings
-from django.db import Error, connection, transaction
+from django.db import Error, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -22,6 +22,7 @@ from ingestion.models import ReconcileRun, RunState
 from storms.choices import AuditAction
 from storms.cluster import Cluster, ClusterError, get_cluster
 from storms.detector import StoreUnavailable
+from storms.locks import locked
 from storms.observed import storable_status
 from storms.reconcile import Finding, Resource, compare_resources, missing_resources
 from storms.services import audit, reconciling
@@ -96,15 +97,10 @@ def execute(*, run_id: int) -> ReconcileRun:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
+    with locked(LOCK) as mine:
+        if not mine:
             raise ReconcilingElsewhere
-    try:
         yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_advisory_unlock(%s)", [LOCK])
 
 
 def _do(run: ReconcileRun) -> None:

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from ingestion.models import DeadLetter, PrunedTotal
+from storms.locks import locked
 from storms.services import retention
 
 logger = logging.getLogger(__name__)
@@ -96,14 +97,10 @@ def prune(*, now: datetime, batches: int | None = None) -> list[Pruned]:
 
     Raises: PruningElsewhere.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
+    with locked(LOCK) as mine:
+        if not mine:
             raise PruningElsewhere
-        try:
-            return [_pruned(kind, partial(_in_batches, kind, batches)) for kind in _kinds(now)]
-        finally:
-            cursor.execute("select pg_advisory_unlock(%s)", [LOCK])
+        return [_pruned(kind, partial(_in_batches, kind, batches)) for kind in _kinds(now)]
 
 
 def count_prunable(*, now: datetime) -> list[Pruned]:

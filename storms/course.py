@@ -198,8 +198,8 @@ def _running(numbers: list[int]) -> list[int]:
 def _first(storm: Storm) -> datetime:
     """Where its window began, or the earliest window of the storms that were merged into it."""
     merged = Storm.objects.filter(merged_into=storm).aggregate(opened=Min("opened_at"), window=Min("window_from"))
-    earliest = min(storm.opened_at, merged["opened"] or storm.opened_at) - timedelta(seconds=storm.window_seconds)
-    return min(earliest, storm.window_from or earliest, merged["window"] or earliest)
+    opened = merged["opened"] or storm.opened_at
+    return min(storm.begins_at, opened - timedelta(seconds=storm.window_seconds), merged["window"] or opened)
 
 
 def _last(storm: Storm, now: datetime) -> datetime:

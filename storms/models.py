@@ -1,5 +1,7 @@
 """The rows. Constraints live here, rules live in `storms.services`, which alone writes them."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -263,6 +265,11 @@ class Storm(models.Model):
 
     def __str__(self) -> str:
         return f"{self.group_title} · {self.alert_count} alerts"
+
+    @property
+    def begins_at(self) -> datetime:
+        """Since when what came belongs to it; in SQL `storms.services.lookup.WINDOW_FROM`."""
+        return self.window_from or self.opened_at - timedelta(seconds=self.window_seconds)
 
     @property
     def group_title(self) -> str:

@@ -48,11 +48,10 @@ def opening_of(storm: Storm) -> Opening:
 
 def _window(storm: Storm) -> list[Alert]:
     """The latest first, one more than is shown."""
-    window_from = storm.window_from or storm.opened_at - timedelta(seconds=storm.window_seconds)
     rows = storm.alerts.filter(
         group_key=storm.group_key,
         decided_at__lte=storm.opened_at,
-        decided_at__gt=window_from,
+        decided_at__gt=storm.begins_at,
         # Implied but for the clocks; it is what the index can use.
         received_at__lte=storm.opened_at + CLOCKS_APART,
     )

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
-from storms import detector
+from storms import detector, locks
 from storms.clock import to_datetime
 from storms.detector import StoreUnavailable
 from storms.queue import enqueue_collection, enqueue_label_baseline, enqueue_sync, queue_takes_more
@@ -65,10 +65,7 @@ class Swept:
 
 def try_lock() -> bool:
     """True if this process is the one that sweeps, for as long as its database connection lives."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
-        [locked] = cursor.fetchone()
-    return bool(locked)
+    return locks.try_lock(LOCK)
 
 
 def sweep_once() -> Swept:
@@ -76,9 +73,10 @@ def sweep_once() -> Swept:
 
     Raises: django.db's OperationalError and InterfaceError, with which the lock goes too.
     """
-    swept = Swept()
-    now = _now()
-    _part("deferred alerts", lambda: _decide(swept))
+    store_now = _store_now()
+    swept, now = Swept(asked=store_now is not None), store_now or timezone.now()
+    if swept.asked:
+        _part("deferred alerts", lambda: _decide(swept))
     _part("stragglers", lambda: _adopt(swept))
     _part("releases", lambda: _release(swept, now))
     if _may_close(swept):
@@ -91,7 +89,7 @@ def sweep_once() -> Swept:
 
 def housekeep() -> None:
     """What may wait half a minute: alerts that ended without a word, resources that are over, what is usual."""
-    now = _now()
+    now = _store_now() or timezone.now()
     ask_refused_marks_again()
     expired = expire_alerts(now=now)
     collectable = take_collectable(now)
@@ -102,12 +100,12 @@ def housekeep() -> None:
         logger.info("expired %d alerts, collecting %d resources", len(expired), len(collectable))
 
 
-def _now() -> datetime:
-    """The store's clock, which also timed the decisions; the server's while the store is away."""
+def _store_now() -> datetime | None:
+    """The store's clock, which also timed the decisions; None while the store is away."""
     try:
         return to_datetime(detector.store_time_us())
     except StoreUnavailable:
-        return timezone.now()
+        return None
 
 
 def _part(name: str, work: Callable[[], None]) -> None:
@@ -123,18 +121,18 @@ def _part(name: str, work: Callable[[], None]) -> None:
 
 
 def _decide(swept: Swept) -> None:
-    # Raises while the store is away: then what waits need not be read.
-    detector.store_time_us()
-    swept.asked = True
     until = time.monotonic() + DECIDING_SECONDS
     had_their_turn: set[str] = set()
     while time.monotonic() < until:
+        # Nearly every tick: nothing waits.
+        swept.undecided = anything_deferred()
+        if not swept.undecided:
+            return
         batch = decide_deferred(without=had_their_turn)
         swept.decided += batch.decided
         enqueue_sync(batch.requests)
         had_their_turn |= set(batch.set_aside)
         if not batch.read:
-            swept.undecided = anything_deferred()
             return
     swept.goes_on = True
 

@@ -147,7 +147,7 @@ local function decide(episode, member, us)
     s.count, s.last_us = text(tonumber(s.count) + 1), text(math.max(us, tonumber(s.last_us)))
     return 'aggregated', s.count, s.open, ''
   end
-  redis.call('ZADD', window, 'GT', text(us), member ~= '' and member or episode)
+  redis.call('ZADD', window, 'GT', text(us), member)
   local count, from = fullest_window(us)
   if count < threshold then
     if hold_us == 0 then return 'individual', text(count), '', '' end
@@ -167,6 +167,7 @@ end
 local joined = false
 for i = first, #ARGV do
   local episode, member, came = ARGV[i]:match('^([^/]*)/?([^/]*)/?(.*)$')
+  if member == '' then member = episode end
   local us = math.min(tonumber(came) or now, now)
   if s.open then
     local ends, reason = ending()
@@ -187,7 +188,7 @@ for i = first, #ARGV do
     redis.call('ZADD', remembered, text(now), episode)
   elseif tonumber(came) and storm == '' then
     -- Not recorded then, so it is in no hint: those after it count it all the same.
-    redis.call('ZADD', window, 'GT', decided_us, member ~= '' and member or episode)
+    redis.call('ZADD', window, 'GT', decided_us, member)
   end
   joined = joined or storm ~= ''
   answers[#answers + 1] = answer

@@ -5,8 +5,7 @@ decided right before the outage would be older than the window of the storm that
 """
 
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from storms import policies
 from storms.choices import Disposition, Outcome
 from storms.clock import to_datetime, to_us
 from storms.detector import Answer, GroupCall, GroupDecision, KnownStorm
+from storms.locks import locked
 from storms.models import Alert
 from storms.policies import CompiledPolicy
 from storms.services.batch import DISPOSITIONS, counted_as
@@ -124,33 +124,20 @@ class Round(NamedTuple):
     set_aside: tuple[str, ...] = ()
 
 
-def decide_deferred(*, limit: int | None = None, without: Collection[str] = ()) -> Round:
+def decide_deferred(*, without: Collection[str] = ()) -> Round:
     """Decide the longest waiting alerts, of other groups than `without`.
 
     Nothing while the store is away, or another process does it. A crash after the decision is harmless: the store gives
     the same answers again. A batch is a look-up, a question to the store and one transaction, however many groups are
     in it.
     """
-    with _alone() as alone:
-        return _decide(limit or BATCH, without) if alone else Round()
+    # Two that decide the same alerts could each ask the store at another state of the rows.
+    with locked(LOCK) as mine:
+        return _decide(without) if mine else Round()
 
 
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """Two that decide the same alerts could each ask the store at another state of the rows."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", [LOCK])
-        [alone] = cursor.fetchone()
-    try:
-        yield alone
-    finally:
-        if alone:
-            with connection.cursor() as cursor:
-                cursor.execute("select pg_advisory_unlock(%s)", [LOCK])
-
-
-def _decide(limit: int, without: Collection[str]) -> Round:
-    waiting = _waiting(limit, without)
+def _decide(without: Collection[str]) -> Round:
+    waiting = _waiting(without)
     if not waiting:
         return Round()
     groups: dict[str, list[_Waiting]] = {}
@@ -159,7 +146,7 @@ def _decide(limit: int, without: Collection[str]) -> Round:
     seen = look_up(ids=[], groups=groups)
     if seen.generation != policies.current().generation:
         policies.reload()
-        return _decide(limit, without)
+        return _decide(without)
     set_aside = set()
     before = [key for key, members in groups.items() if _came_before(seen.storms.get(key), members)]
     for key in before:
@@ -217,13 +204,10 @@ def _call(key: str, members: list[_Waiting], seen: Seen, recent: list[tuple[UUID
     )
 
 
-def _waiting(limit: int, without: Collection[str]) -> list[_Waiting]:
+def _waiting(without: Collection[str]) -> list[_Waiting]:
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"limit": limit, "without": list(without)})
+        cursor.execute(_WAITING, {"limit": BATCH, "without": list(without)})
         rows = cursor.fetchall()
-    if not rows:
-        # Nearly every tick of the sweep: nothing waits, so no policy is needed.
-        return []
     policy_set = policies.current()
     found = [
         _Waiting(
@@ -250,6 +234,7 @@ def _record_each(groups: list[_Decided]) -> _Recorded:
     except (OperationalError, InterfaceError):
         raise
     except Exception:
+        # One bad row must not keep the other groups waiting.
         if len(groups) == 1:
             logger.exception("deferred alerts of group %s could not be recorded", groups[0].key)
             return _Recorded(0, [], [], {groups[0].key})

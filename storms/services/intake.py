@@ -138,15 +138,16 @@ def ask_store(calls: list[GroupCall]) -> dict[str, GroupDecision]:
     try:
         replies = detector.decide(calls) if calls else []
         # One that was told of its window and is cold all the same waits for rows that are on their way.
-        pairs = zip(calls, replies, strict=True)
-        cold = [call for call, reply in pairs if isinstance(reply, Cold) and call.recent is None]
+        cold = {
+            place: call
+            for place, (call, reply) in enumerate(zip(calls, replies, strict=True))
+            if isinstance(reply, Cold) and call.recent is None
+        }
         if cold:
-            recent = recent_episodes((call.group_key, call.rule.window_us, None) for call in cold)
-            warmed = iter(detector.decide([call.with_recent(recent[call.group_key]) for call in cold]))
-            replies = [
-                next(warmed) if isinstance(reply, Cold) and call.recent is None else reply
-                for call, reply in zip(calls, replies, strict=True)
-            ]
+            recent = recent_episodes((call.group_key, call.rule.window_us, None) for call in cold.values())
+            warmed = detector.decide([call.with_recent(recent[call.group_key]) for call in cold.values()])
+            for place, reply in zip(cold, warmed, strict=True):
+                replies[place] = reply
     except StoreUnavailable:
         return {}
     return {

@@ -10,8 +10,11 @@ from django.db import connection
 from storms.clock import to_datetime
 from storms.detector import KnownStorm
 
+WINDOW_FROM = "coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second')"
+"""Since when what came belongs to the storm `s`, as `Storm.begins_at`."""
+
 # The generation comes along so that an edited policy or a revoked receiver holds from the next webhook on.
-_LOOK_UP = """
+_LOOK_UP = f"""
 select
   coalesce((select value from storms_configgeneration), 0),
   (select json_agg(json_build_array(id, storm_id, disposition = 'silenced' and status = 'firing'))
@@ -24,15 +27,14 @@ select
        where received_at > now() - interval '1 hour') >= %(flapping)s),
   (select json_agg(json_build_array(group_key, id, (extract(epoch from opened_at) * 1000000)::bigint,
                                     quiet_seconds * 1000000::bigint, max_duration_seconds * 1000000::bigint,
-                                    alert_count, (extract(epoch from coalesce(window_from,
-                                        opened_at - window_seconds * interval '1 second')) * 1000000)::bigint))
-     from storms_storm where group_key = any(%(groups)s) and state = 'open'),
+                                    alert_count, (extract(epoch from {WINDOW_FROM}) * 1000000)::bigint))
+     from storms_storm s where group_key = any(%(groups)s) and state = 'open'),
   (select json_object_agg(key, (extract(epoch from deferred_at) * 1000000)::bigint)
      from unnest(%(groups)s::text[]) as g(key) cross join lateral (
          select deferred_at from storms_alert
          where disposition = 'deferred' and group_key = g.key and deferred_at is not null
          order by deferred_at limit 1) first)
-"""
+"""  # noqa: S608  (fixed text)
 
 # A flapping alert's episodes may count once: then they share one member, its fingerprint's first half.
 _MEMBER = "case when a.flapping and p.count_flapping_once then substr(a.fingerprint, 1, 32)::uuid else a.id end"

@@ -15,6 +15,7 @@ from storms.clock import to_datetime
 from storms.detector import GroupDecision
 from storms.policies import CompiledPolicy
 from storms.remediation import request_namespace
+from storms.services.lookup import WINDOW_FROM
 from storms.services.requests import mark_storms_due
 
 
@@ -85,11 +86,9 @@ update storms_storm set state = 'open', closed_at = null, close_reason = '', reo
     last_alert_at = greatest(last_alert_at, %(at)s)
 where id = %(storm)s and state = 'closed'
 """
-_BEGAN_EARLIER = """
-update storms_storm set window_from = %(window_from)s
-where id = %(storm)s
-  and coalesce(window_from, opened_at - window_seconds * interval '1 second') > %(window_from)s
-"""
+_BEGAN_EARLIER = f"""
+update storms_storm s set window_from = %(window_from)s where id = %(storm)s and {WINDOW_FROM} > %(window_from)s
+"""  # noqa: S608  (fixed text)
 # The window is (window_from, opened_at], both by the store's clock, which orders all decisions of a group: it holds
 # exactly the episodes that the script counted. Rows are locked in the order of their ids, as everywhere.
 # What belongs to the open storm `s` of its group and is not in it. Of its window: recorded late. Decided after its
@@ -98,7 +97,7 @@ where id = %(storm)s
 # close is first in the store, and in the rows long before `SETTLED_SECONDS`).
 SETTLED_SECONDS = 5
 STRAYED = f"""a.group_key = s.group_key and a.storm_id is null and a.split_from_id is null and s.state = 'open'
-  and a.decided_at > coalesce(s.window_from, s.opened_at - s.window_seconds * interval '1 second')
+  and a.decided_at > {WINDOW_FROM}
   and (a.decided_at <= s.opened_at
        or a.decided_at > coalesce(s.reopened_at, s.opened_at)
           and a.received_at < now() - interval '{SETTLED_SECONDS} seconds'

@@ -840,6 +840,7 @@ def test_a_part_of_the_sweep_that_fails_keeps_no_other_from_its_work(console, cl
     def fail(**_: Any) -> None:
         raise ValueError("one bad row")
 
+    monkeypatch.setattr("storms.sweep.anything_deferred", lambda: True)
     monkeypatch.setattr("storms.sweep.decide_deferred", fail)
     assert sweep_once().released == 3
     assert "deferred alerts failed" in caplog.text
@@ -854,6 +855,7 @@ def test_deciding_what_waited_leaves_time_for_the_rest(console, monkeypatch):
         time.sleep(0.05)
         return Round(1000, 1000)
 
+    monkeypatch.setattr("storms.sweep.anything_deferred", lambda: True)
     monkeypatch.setattr("storms.sweep.decide_deferred", endless)
     swept = sweep_once()
     assert swept.goes_on
