@@ -18,11 +18,11 @@ from storms import signals
 from storms.models import StormPolicy
 from tests.harness.kube import kube
 from tests.harness.stack import Stack
-from tests.harness.webhook import clock, console, enqueued, set_policy
+from tests.harness.webhook import clock, console, enqueued, quiet_broker, set_policy
 from tests.plugin import failed
 
 # Here only: imported into two conftests it would be two fixtures, and two API servers.
-__all__ = ["clock", "console", "enqueued", "kube", "set_policy"]
+__all__ = ["clock", "console", "enqueued", "kube", "quiet_broker", "set_policy"]
 
 
 MADE_ROWS = {

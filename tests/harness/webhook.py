@@ -42,6 +42,12 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
+def quiet_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sweep's messages are tested with real processes in tests/acceptance."""
+    monkeypatch.setattr("storms.sweep.enqueue_sync", lambda ids: None)
+
+
+@pytest.fixture
 def console(transactional_db: None, valkey: redis.Redis, enqueued: list[Any]) -> Console:
     forget_caches()
     _, token = create_receiver(name="test", kind="alertmanager")

@@ -18,13 +18,7 @@ from storms.services.operators import OperatorError
 from storms.services.refresh import refresh_storm
 from storms.services.releasing import adopt_stragglers, release_due_alerts
 from tests.harness.http import alert, payload, resolved
-
-
-def send(console: Any, count: int, namespace: str = "demo", **labels: str) -> list[dict[str, Any]]:
-    alerts = [alert(namespace=namespace, **labels) for _ in range(count)]
-    response = console.post(payload(alerts))
-    assert response.status_code in (201, 202), response.content
-    return alerts
+from tests.storms.arrivals import send
 
 
 def a_storm(console: Any, namespace: str = "demo", count: int = 10) -> Storm:
