@@ -42,7 +42,8 @@ RELIST_SECONDS = 600.0
 NOTE_SECONDS = 5.0
 """How often the watch leaves a word of its state, at most, while events come."""
 BACKOFF_SECONDS = 0.5
-MAX_BACKOFF_SECONDS = 30.0
+MAX_BACKOFF_SECONDS = 10.0
+"""One process asks: so often costs the API server nothing, and what failed during an outage waits for the answer."""
 MAX_DETAIL = 400
 MAX_CHANGES_TOLD = 20
 """Fields that a drift's event names with both values."""

@@ -123,6 +123,18 @@ def make_due(*, rr_id: UUID) -> bool:
     return bool(rows.update(next_attempt_at=Now(), enqueued_at=None))
 
 
+def make_failures_due() -> None:
+    """The cluster answers again: what failed meanwhile is due now, not at the end of a pause of up to five minutes.
+
+    `attempts` stay: what fails for a reason of its own goes on with its longer pauses. A row that a worker is writing
+    is left to it.
+    """
+    waiting = RemediationRequest.objects.filter(sync_state=SyncState.FAILED, next_attempt_at__gt=Now())
+    free = waiting.select_for_update(skip_locked=True).values("id")
+    with transaction.atomic():
+        RemediationRequest.objects.filter(id__in=free).update(next_attempt_at=Now(), enqueued_at=None)
+
+
 def mark_storms_due(*, storm_ids: list[UUID]) -> None:
     """Their rows changed: the resource is to follow, one second after its last attempt at the earliest.
 

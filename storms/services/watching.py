@@ -7,13 +7,17 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from storms.models import WatchState
+from storms.services import requests
 
 ROW = 1
 MAX_ERROR = 500
 
 
 def note_listed(*, cluster: str) -> None:
-    """Everything the cluster has was compared with the rows."""
+    """Everything the cluster has was compared with the rows. After a failure: what else failed is tried again, too."""
+    if WatchState.objects.filter(id=ROW, failing_since__isnull=False).exists():
+        # Before the failure is forgotten: a watch that dies in between comes here again.
+        requests.make_failures_due()
     now = timezone.now()
     _write(cluster=cluster, listed_at=now, heard_at=now, failing_since=None)
 

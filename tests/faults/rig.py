@@ -216,13 +216,13 @@ class Rig(Stack):
     # --- Kubernetes
 
     def wipe_cluster(self, namespaces: list[str]) -> None:
-        """etcd lost everything; an administrator installs the console's objects anew, and a new token."""
+        """etcd lost everything; an administrator makes the namespaces and our objects anew, then a new token."""
         assert self.kube.server is not None
         self.kube.server.wipe()
         self.kube.prepare()
-        self.kube.account_kubeconfig("stormconsole", server=self.kube_proxy.url)
         for name in namespaces:
             self.kube.create_namespace(name)
+        self.kube.account_kubeconfig("stormconsole", server=self.kube_proxy.url)
 
     def _store_address(self) -> tuple[str, int]:
         return "127.0.0.1", self.valkey.port or 0

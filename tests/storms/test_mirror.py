@@ -22,8 +22,9 @@ from stormconsole.alive import is_alive
 from storms.choices import SyncState
 from storms.cluster import Cluster, kubernetes_cluster
 from storms.mirror import Mirror, drift
-from storms.models import RemediationRequest, Storm
+from storms.models import RemediationRequest, Storm, WatchState
 from storms.observed import compare
+from storms.services import requests as services
 from storms.tasks import sync
 from tests.factories import make_admin, make_alert, make_request, make_storm
 from tests.harness.kube import Kube
@@ -370,6 +371,30 @@ def test_it_lists_again_after_an_outage_since_the_cluster_may_be_another(
         finally:
             mirror.stop()
             thread.join(5)
+
+
+def test_what_failed_during_an_outage_is_tried_as_soon_as_the_cluster_answers(
+    kube: Kube, row: RemediationRequest, mirroring: Callable[..., Mirror], tmp_path: Path
+) -> None:
+    path = tmp_path / "kubeconfig"
+    mirroring(lambda: kubernetes_cluster(str(path)), listed=False)
+    wait_until(lambda: WatchState.objects.filter(failing_since__isnull=False), message="the watch has failed")
+    services.record_failure(rr_id=row.id, attempts=8, error="connection refused")
+    assert not services.take_due()
+    path.write_text(Path(kube.kubeconfig).read_text())
+    RemediationRequest.objects.filter(id=row.id).update(last_attempt_at=None)
+    wait_until(lambda: services.take_due() == [row.id])
+
+
+def test_a_list_without_an_outage_leaves_what_failed_to_its_pause(
+    row: RemediationRequest, mirroring: Callable[..., Mirror]
+) -> None:
+    """Else what the cluster does not take for its own reason would be sent to it every few minutes."""
+    services.record_failure(rr_id=row.id, attempts=8, error="a webhook denied it")
+    RemediationRequest.objects.filter(id=row.id).update(last_attempt_at=None)
+    mirroring()
+    wait_until(lambda: WatchState.objects.filter(listed_at__isnull=False), message="the list is noted")
+    assert not services.take_due()
 
 
 def test_it_notices_that_what_waits_for_another_sync_is_gone(
