@@ -106,6 +106,7 @@ class ReceiverAdmin(InConsole, ModelAdmin):
         ("What it sends", {"fields": ("static_labels", "allowed_namespaces")}),
         ("When it falls silent", {"fields": ("heartbeat_minutes", "heard_at")}),
         ("When it sends too much", {"fields": (("alerts_per_minute", "shown_over_limit"),)}),
+        ("What its Alertmanager holds", {"fields": ("alertmanager_urls", "alertmanager_receiver")}),
     )
     token_fieldset = ("Token", {"fields": (("token_rotated_at", "shown_old_token"), "old_token_hours")})
     actions = ("rotate", "refuse_old_token")

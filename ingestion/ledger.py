@@ -18,6 +18,8 @@ from storms.services import audit
 MAX_ERROR = 500
 REPLAY = "replay"
 """The kind of a delivery that is a dead letter's replay: no word of its receiver."""
+RECONCILED = "reconcile"
+"""The kind of a delivery that the console fetched itself (`ingestion.alertmanager_checks`)."""
 
 # One statement, so one snapshot: a webhook writes its delivery and its alerts in one transaction, and so does retention
 # with what it deletes and what it counts.

@@ -1,12 +1,13 @@
 """Receivers, the ledger of deliveries, and the alerts that were set aside."""
 
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Value
 from django.utils import timezone
 
-from ingestion.validators import validate_static_labels, validate_time_zone
+from ingestion.validators import validate_static_labels, validate_time_zone, validate_web_address
 from storms.choices import Outcome
 from storms.validators import validate_matchers
 
@@ -51,6 +52,23 @@ class Receiver(models.Model):
         help_text="More are answered 503 as whole batches, for the sender to send again. Re-sent alerts count. "
         "Empty: no limit.",
     )
+    alertmanager_urls = ArrayField(
+        models.CharField(max_length=500, validators=[validate_web_address]),
+        default=list,
+        blank=True,
+        db_default=Value([], ArrayField(models.CharField(max_length=500))),
+        size=10,
+        help_text="Every Alertmanager that sends with this token, each replica by its own address, separated by "
+        "commas, such as https://alertmanager.example:9093. The reconciler asks them what they hold: what none of them "
+        "has is over. Empty: it asks nobody.",
+    )
+    alertmanager_receiver = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The name that this console has among the receivers in alertmanager.yml.",
+    )
     previous_token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)
     previous_token_until = models.DateTimeField(null=True, editable=False)
     token_rotated_at = models.DateTimeField(null=True, editable=False)
@@ -61,6 +79,14 @@ class Receiver(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.alertmanager_urls and self.kind != ReceiverKind.ALERTMANAGER:
+            raise ValidationError({"alertmanager_urls": "Only for a receiver of the kind Alertmanager."})
+        if self.alertmanager_receiver and not self.alertmanager_urls:
+            raise ValidationError({"alertmanager_urls": "Where is the Alertmanager that has this receiver?"})
+        if self.alertmanager_urls and not self.alertmanager_receiver:
+            raise ValidationError({"alertmanager_receiver": "What is this console called there?"})
 
 
 class Silence(models.Model):

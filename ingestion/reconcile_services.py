@@ -1,7 +1,7 @@
 """Runs of the reconciler: asked for, done one at a time, and kept.
 
-`storms.services.reconciling` and `ingestion.ledger_checks` say what disagrees and how it is repaired; here is the
-order. A part whose server is away is skipped, with the reason, and the others are done.
+`storms.services.reconciling`, `ingestion.ledger_checks` and `ingestion.alertmanager_checks` say what disagrees and how
+it is repaired; here is the order. A part whose server is away is skipped, with the reason, and the others are done.
 """
 
 import logging
@@ -17,6 +17,7 @@ from django.db import Error, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from ingestion.alertmanager_checks import AlertmanagerAway, check_alertmanager, receivers_to_ask
 from ingestion.ledger_checks import check_deliveries, check_sums
 from ingestion.models import ReconcileRun, RunState
 from storms.choices import AuditAction
@@ -125,6 +126,10 @@ def _parts(now: datetime) -> dict[str, Part]:
     return {
         "deliveries": partial(check_deliveries, now),
         "alerts in the ledger": partial(check_sums, now),
+        **{
+            f"Alertmanager of {receiver.name}": partial(check_alertmanager, receiver.pk)
+            for receiver in receivers_to_ask()
+        },
         "waiting alerts": partial(reconciling.check_waiting, now),
         "open storms": partial(_twice, reconciling.check_open_storms),
         "groups of the store": partial(_twice, reconciling.check_store),
@@ -185,7 +190,7 @@ class _Results:
     def add(self, name: str, part: Part) -> None:
         try:
             checked = part()
-        except (StoreUnavailable, ClusterError) as error:
+        except (AlertmanagerAway, StoreUnavailable, ClusterError) as error:
             self.run.skipped[name] = str(error)[:300]
             return
         self.run.checked[name] = checked.count

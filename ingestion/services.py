@@ -14,7 +14,14 @@ from storms.services import audit
 TOKEN_PREFIX = "scr"  # noqa: S105  (a prefix, not a secret)
 OVERLAP = timedelta(hours=24)
 """How long a rotated token is still taken, unless it is asked for otherwise: time to change the sender."""
-OPTIONS = ("static_labels", "allowed_namespaces", "heartbeat_minutes", "alerts_per_minute")
+OPTIONS = (
+    "static_labels",
+    "allowed_namespaces",
+    "heartbeat_minutes",
+    "alerts_per_minute",
+    "alertmanager_urls",
+    "alertmanager_receiver",
+)
 AUDITED_FIELDS = ("name", "kind", "enabled", *OPTIONS)
 
 

@@ -12,7 +12,7 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Now
 
 from ingestion.heartbeat import KIND as CONSOLE_KIND
-from ingestion.ledger import REPLAY
+from ingestion.ledger import RECONCILED, REPLAY
 from ingestion.models import DeadLetter, Delivery, LetterState
 from storms.choices import SyncState
 from storms.models import Alert, RemediationRequest, WatchState
@@ -97,7 +97,7 @@ class ReceiverRow:
 def receivers(now: datetime) -> list[ReceiverRow]:
     """Silent ones first."""
     rates = _rates(now)
-    own = [CONSOLE_KIND, REPLAY]
+    own = [CONSOLE_KIND, REPLAY, RECONCILED]
     rows = [
         ReceiverRow(*(*row, rates.get(row[0], [0] * BUCKETS), now))
         for row in _rows(_RECEIVERS, {"own": own, "limit": RECEIVERS_SHOWN})

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 T = TypeVar("T")
 
+USUAL_PORTS = {"http": 80, "https": 443}
 _env = environ.Env()
 
 
@@ -63,6 +65,35 @@ def secret(name: str, default: str = "") -> str:
     if not path:
         return text(name, default)
     return _read(f"{name}_FILE", lambda: Path(path).read_text().strip(), "expected a readable file")
+
+
+def credentials(name: str) -> dict[str, str]:
+    """{origin: value of the Authorization header}; one `https://host:port Bearer ...` a line, or between commas."""
+    found: dict[str, str] = {}
+    for line in secret(name).replace(",", "\n").splitlines():
+        if not line.strip():
+            continue
+        address, *value = line.split(maxsplit=1)
+        origin = origin_of(address)
+        if not origin or not value or not value[0].isascii():
+            # The line itself may hold a secret.
+            raise ImproperlyConfigured(f"{name}: expected lines such as https://host:port Bearer TOKEN, without a path")
+        found[origin] = value[0].strip()
+    return found
+
+
+def origin_of(address: str) -> str:
+    """`https://host` or `https://host:port`, without the usual port, in lower case; "" if it is not an origin alone."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError:
+        return ""
+    scheme, host = parts.scheme, (parts.hostname or "").rstrip(".")
+    if scheme not in USUAL_PORTS or not host or parts.path not in {"", "/"} or parts.query or "@" in parts.netloc:
+        return ""
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}" if port in {None, USUAL_PORTS[scheme]} else f"{scheme}://{host}:{port}"
 
 
 def database(name: str, default: str) -> dict[str, Any]:

@@ -1,31 +1,34 @@
 """Requests that the console makes to addresses which a person typed in: never to the inside, unless that is allowed.
 
-    answer = outgoing.get("https://alertmanager.example/api/v2/alerts", headers={"Authorization": "Bearer ..."})
+    answer = outgoing.get("https://alertmanager.example/api/v2/alerts")
 
 The name is looked up once and that very address is connected to, so a name cannot lead elsewhere a moment later (DNS
 rebinding). No redirect is followed, no proxy of the environment is used, the answer is bounded in size and time.
-`ALLOWED_OUTGOING` names what may be reached although it is inside.
+`ALLOWED_OUTGOING` names what may be reached although it is inside, `OUTGOING_CREDENTIALS` what an origin is shown.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import urllib3
 from django.conf import settings
 
+from stormconsole.env import USUAL_PORTS
 from storms.hostile import web_link
 
 MAX_BYTES = 32 * 1024 * 1024
 TIMEOUT_SECONDS = 10.0
 OWN_HEADERS = {"User-Agent": "stormconsole", "Accept": "application/json"}
 _NAT64 = ip_network("64:ff9b::/96")
-_PORTS = {"http": 80, "https": 443}
 
 Address = IPv4Address | IPv6Address
 
@@ -51,7 +54,13 @@ class Destination:
     @property
     def netloc(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == USUAL_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The Authorization header for this very origin, if there is one; a redirect would not be followed with it."""
+        value = settings.OUTGOING_CREDENTIALS.get(f"{self.scheme}://{self.netloc}")
+        return {"Authorization": value} if value else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +78,8 @@ def destination(url: str) -> Destination:
     if not web_link(url):
         raise OutgoingRefused("It is no web address: http://... or https://..., without a user name.")
     parts = urlsplit(url.strip())
-    host = (parts.hostname or "").rstrip(".")
-    port = parts.port or _PORTS[parts.scheme]
+    host = _ascii((parts.hostname or "").rstrip("."))
+    port = parts.port or USUAL_PORTS[parts.scheme]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -82,41 +91,66 @@ def destination(url: str) -> Destination:
             f"{host} is the internal address {', '.join(sorted(set(map(str, inside))))}: name it, or its network, in "
             "ALLOWED_OUTGOING if the console may ask it."
         )
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
     return Destination(parts.scheme, host, port, target, str(addresses[0]))
+
+
+def _ascii(host: str) -> str:
+    """Raises: OutgoingRefused for a name that no name server could know."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError as error:
+        raise OutgoingRefused(f"{host} is no name of a host: {error}.") from error
 
 
 def get(
     url: str,
     *,
-    headers: Mapping[str, str] | None = None,
     timeout: float = TIMEOUT_SECONDS,
     max_bytes: int = MAX_BYTES,
 ) -> Answer:
     """GET without redirects; whatever the status is.
 
     Args:
-        timeout: seconds to connect, to wait for the answer, and for all of it to come.
+        timeout: seconds for all of it, from the connection to the last byte.
 
     Raises: OutgoingRefused, OutgoingFailed.
     """
     to = destination(url)
-    with _pool(to, timeout) as pool:
-        try:
+    until = time.monotonic() + timeout
+    connections: list[urllib3.connection.HTTPConnection] = []
+    # A server that sends a byte now and then never keeps a single read waiting for long.
+    alarm = threading.Timer(timeout, _hang_up, [connections])
+    alarm.daemon = True
+    alarm.start()
+    try:
+        with _pool(to, timeout, connections) as pool:
             response = pool.request(
                 "GET",
                 to.target,
-                headers=OWN_HEADERS | {"Host": to.netloc} | dict(headers or {}),
+                headers=OWN_HEADERS | {"Host": to.netloc} | to.credentials,
                 redirect=False,
                 retries=False,
                 preload_content=False,
             )
-            body = _read(response, max_bytes, time.monotonic() + timeout)
-        except urllib3.exceptions.HTTPError as error:
-            raise OutgoingFailed(f"{to.netloc} did not answer: {error}") from error
+            body = _read(response, max_bytes, until)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        said = f"nothing whole within {timeout:g} s" if time.monotonic() >= until else error
+        raise OutgoingFailed(f"{to.netloc} did not answer: {said}") from error
+    finally:
+        alarm.cancel()
     if body is None:
-        raise OutgoingFailed(f"{to.netloc} answered with more than {max_bytes} bytes, or for more than {timeout:g} s.")
+        raise OutgoingFailed(
+            f"{to.netloc} answered with more than {max_bytes} bytes, or not whole within {timeout:g} s."
+        )
     return Answer(response.status, dict(response.headers), body)
+
+
+def _hang_up(connections: list[urllib3.connection.HTTPConnection]) -> None:
+    for connection in connections:
+        if connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _read(response: urllib3.BaseHTTPResponse, max_bytes: int, until: float) -> bytes | None:
@@ -126,17 +160,30 @@ def _read(response: urllib3.BaseHTTPResponse, max_bytes: int, until: float) -> b
         body += piece
         if len(body) > max_bytes or time.monotonic() > until:
             return None
-    return bytes(body)
+    # Hung up on, an answer without a length ends like a whole one.
+    return bytes(body) if time.monotonic() < until else None
 
 
-def _pool(to: Destination, timeout: float) -> urllib3.HTTPConnectionPool:
+def _pool(
+    to: Destination, timeout: float, connections: list[urllib3.connection.HTTPConnection]
+) -> urllib3.HTTPConnectionPool:
+    """Its connections are put into `connections` before they connect."""
     limits = urllib3.Timeout(connect=timeout, read=timeout)
     if to.scheme == "http":
-        return urllib3.HTTPConnectionPool(to.address, to.port, timeout=limits, maxsize=1)
-    # Connected to by its number, but the certificate is the name's.
-    return urllib3.HTTPSConnectionPool(
-        to.address, to.port, timeout=limits, maxsize=1, server_hostname=to.host, assert_hostname=to.host
-    )
+        pool = urllib3.HTTPConnectionPool(to.address, to.port, timeout=limits, maxsize=1)
+    else:
+        # Connected to by its number, but the certificate is the name's.
+        pool = urllib3.HTTPSConnectionPool(
+            to.address, to.port, timeout=limits, maxsize=1, server_hostname=to.host, assert_hostname=to.host
+        )
+    connect: Any = pool.ConnectionCls
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    pool.ConnectionCls = watched  # type: ignore[assignment]
+    return pool
 
 
 def _may_be_reached(host: str, address: Address) -> bool:

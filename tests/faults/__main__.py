@@ -128,7 +128,13 @@ def _run_one(rig: Rig, fault: Fault, seed: int) -> Run:
     try:
         return run_once(rig, fault, seed)
     except Exception as error:  # the suite's own failure is a failed run, and the next one gets a new rig
-        return Run(fault.name, seed, seconds=time.monotonic() - began, problems=[f"the suite: {error!r}"[:500]])
+        return Run(fault.name, seed, seconds=time.monotonic() - began, problems=[f"the suite: {_brief(error)}"])
+
+
+def _brief(error: Exception) -> str:
+    """The end is where a server's log says why it did not start."""
+    said = repr(error)
+    return said if len(said) <= 1000 else f"{said[:200]} ... {said[-800:]}"
 
 
 def _say(run: Run, number: int, wanted: int) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import redis
 
 from stormconsole.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.harness.wait import wait_until
 
 LIBRARIES = [
     Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
@@ -74,7 +75,12 @@ class Postgres(EmbeddedPostgres):
         """SIGKILL to the postmaster and all of its children at once, as a power cut."""
         if self.pid is None:
             return
-        processes = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        postmaster = psutil.Process(self.pid)
+        # Stopped first: a child that it makes after the list was taken would keep the shared memory, and with it the
+        # next postmaster from starting.
+        postmaster.suspend()
+        wait_until(lambda: postmaster.status() == psutil.STATUS_STOPPED, message="the postmaster is stopped")
+        processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

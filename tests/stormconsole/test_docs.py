@@ -11,6 +11,7 @@ from stormconsole.commands import PROJECT
 
 READERS = {
     "text",
+    "credentials",
     "names",
     "integer",
     "boolean",
@@ -22,7 +23,7 @@ READERS = {
     "namespace",
     "get",
 }
-FROM_FILES = {"secret", "database", "redis_url"}
+FROM_FILES = {"secret", "database", "redis_url", "credentials"}
 NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 SOURCES = ("stormconsole", "ingestion", "storms")
 

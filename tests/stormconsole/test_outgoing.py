@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
-from stormconsole import outgoing
+from stormconsole import env, outgoing
 from stormconsole.outgoing import OutgoingFailed, OutgoingRefused
 
 
@@ -19,14 +21,22 @@ class Inside(BaseHTTPRequestHandler):
     """What must not be reached: it writes down who asked for what."""
 
     asked: list[tuple[str, str]] = []
+    shown: list[str | None] = []
     left = threading.Event()
 
     def do_GET(self) -> None:
         Inside.asked.append((self.path, self.headers["Host"]))
+        Inside.shown.append(self.headers["Authorization"])
         if self.path == "/redirect":
             self.send_response(302)
             self.send_header("Location", "http://169.254.169.254/latest/meta-data/")
             self.end_headers()
+            return
+        if self.path == "/slow-head":
+            with suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+                while not Inside.left.wait(0.1):
+                    self.wfile.write(b"X-More: x\r\n")
             return
         if self.path == "/slow":
             self.send_response(200)
@@ -52,6 +62,7 @@ def inside() -> Iterator[int]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     Inside.asked.clear()
+    Inside.shown.clear()
     yield server.server_address[1]
     server.shutdown()
     server.server_close()
@@ -149,16 +160,61 @@ def test_an_answer_is_bounded_and_silence_ends(inside: int, settings: Any) -> No
         outgoing.get(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout=0.2)
 
 
-def test_an_answer_that_never_ends_is_given_up(inside: int, settings: Any) -> None:
+@pytest.mark.parametrize("path", ["/slow", "/slow-head"])
+def test_an_answer_that_never_ends_is_given_up(inside: int, settings: Any, path: str) -> None:
+    """A byte now and then, so that no single read waits for long."""
     settings.ALLOWED_OUTGOING = ["127.0.0.1"]
+    Inside.left.clear()
     try:
-        with pytest.raises(OutgoingFailed, match=r"for more than 0\.5 s"):
-            outgoing.get(f"http://127.0.0.1:{inside}/slow", timeout=0.5)
+        with pytest.raises(OutgoingFailed, match=r"within 0\.5 s"):
+            outgoing.get(f"http://127.0.0.1:{inside}{path}", timeout=0.5)
     finally:
         Inside.left.set()
+
+
+@pytest.mark.parametrize("host", ["\u4f8b\u3048.invalid", "x" * 64 + ".invalid", "\u00fc" * 64 + ".invalid"])
+def test_a_name_in_any_script_is_asked_for_or_refused(host: str) -> None:
+    with pytest.raises(OutgoingRefused):
+        outgoing.get(f"http://{host}:9093/api/v2/status")
 
 
 def test_a_proxy_of_the_environment_is_not_used(inside: int, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ALLOWED_OUTGOING = ["127.0.0.1"]
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     assert outgoing.get(f"http://127.0.0.1:{inside}/").status == 200
+
+
+def test_credentials_are_shown_to_their_own_origin_alone(inside: int, settings: Any) -> None:
+    """Who may type in an address must not have another host's credentials sent there."""
+    settings.ALLOWED_OUTGOING = ["127.0.0.1", "localhost"]
+    settings.OUTGOING_CREDENTIALS = {
+        f"http://localhost:{inside}": "Bearer its-own",
+        "http://127.0.0.1": "Bearer another",
+    }
+    outgoing.get(f"http://127.0.0.1:{inside}/")
+    outgoing.get(f"http://LOCALHOST:{inside}/api/v2/alerts")
+    outgoing.get(f"http://localhost:{inside}/redirect")
+    assert Inside.shown == [None, "Bearer its-own", "Bearer its-own"]
+    assert len(Inside.asked) == 3
+
+
+def test_credentials_are_read_line_by_line_and_never_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "credentials"
+    path.write_text("https://Alertmanager.example.:443/ Bearer abc=\n\n http://10.0.0.1:9093\tBasic dXNlcjpwYXNz\n")
+    monkeypatch.setenv("OUTGOING_CREDENTIALS_FILE", str(path))
+    assert env.credentials("OUTGOING_CREDENTIALS") == {
+        "https://alertmanager.example": "Bearer abc=",
+        "http://10.0.0.1:9093": "Basic dXNlcjpwYXNz",
+    }
+    for wrong in (
+        "Bearer abc=",
+        "https://a.example",
+        "https://a.example/path Bearer abc=",
+        "ftp://a.example abc=",
+        "http://a.example abc=\u00e9",
+    ):
+        path.write_text(wrong)
+        with pytest.raises(ImproperlyConfigured) as refused:
+            env.credentials("OUTGOING_CREDENTIALS")
+        assert "OUTGOING_CREDENTIALS: expected lines such as" in str(refused.value)
+        assert "abc" not in str(refused.value)
