@@ -13,7 +13,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminIntegerFieldWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget
 
 from ingestion.dead_letter_admin import DeadLetterAdmin, DeadLetterInline
 from ingestion.models import Delivery, Receiver, ReceiverKind
@@ -27,6 +27,7 @@ from ingestion.services import (
     rotate_token,
 )
 from ingestion.silence_admin import SilenceAdmin
+from ingestion.validators import validate_web_address
 from stormconsole.pressure import over_limit
 from storms.admin import show_token
 from storms.admin_base import InConsole, ReadOnlyAdmin, href, link, one_of
@@ -79,9 +80,21 @@ class ReceiverForm(forms.ModelForm):
     class Meta:
         model = Receiver
         fields = ("name", "kind", "enabled", *OPTIONS)
+        labels = {"alertmanager_urls": "Alertmanager URLs"}
+        widgets = {
+            name: UnfoldAdminTextareaWidget(attrs={"rows": 3})
+            for name in ("static_labels", "allowed_namespaces", "alertmanager_urls")
+        }
 
     def clean_static_labels(self) -> dict[str, str]:
         return self.cleaned_data["static_labels"] or {}
+
+    def clean_alertmanager_urls(self) -> list[str]:
+        """As the model does, whose reason Django's form replaces by "Item 1 in the array did not validate"."""
+        urls: list[str] = self.cleaned_data["alertmanager_urls"]
+        for url in urls:
+            validate_web_address(url)
+        return urls
 
 
 @admin.register(Receiver)
@@ -111,6 +124,13 @@ class ReceiverAdmin(InConsole, ModelAdmin):
     token_fieldset = ("Token", {"fields": (("token_rotated_at", "shown_old_token"), "old_token_hours")})
     actions = ("rotate", "refuse_old_token")
     actions_submit_line = ("save_and_rotate", "save_and_refuse_old_token")
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], **options: Any) -> HttpResponse:
+        """Without a button that nobody makes receivers with: all others fit beside each other then."""
+        response: HttpResponse = super().render_change_form(
+            request, context | {"show_save_and_add_another": False}, **options
+        )
+        return response
 
     def console_url(self, row: Receiver) -> str:
         """Its deliveries, beside its last word."""

@@ -87,9 +87,10 @@ def destination(url: str) -> Destination:
     addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     inside = [address for address in addresses if not _may_be_reached(host, address)]
     if inside or not addresses:
+        found_at = ", ".join(sorted(set(map(str, inside))))
+        what = "an internal address" if found_at == host else f"the internal address {found_at}"
         raise OutgoingRefused(
-            f"{host} is the internal address {', '.join(sorted(set(map(str, inside))))}: name it, or its network, in "
-            "ALLOWED_OUTGOING if the console may ask it."
+            f"{host} is {what}: name it, or its network, in ALLOWED_OUTGOING if the console may ask it."
         )
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
     return Destination(parts.scheme, host, port, target, str(addresses[0]))

@@ -498,7 +498,7 @@ def test_a_run_that_cannot_ask_says_why_and_does_the_rest(console, receiver, set
 
     assert list(run.skipped) == ["Alertmanager of test"]
     assert (
-        "is the internal address 127.0.0.1: name it, or its network, in ALLOWED_OUTGOING"
+        "127.0.0.1 is an internal address: name it, or its network, in ALLOWED_OUTGOING"
         in (run.skipped["Alertmanager of test"])
     )
     assert "resources in the cluster" in run.checked

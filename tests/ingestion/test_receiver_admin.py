@@ -57,6 +57,38 @@ def test_a_receiver_s_options_are_edited_and_emptied(admin):
     assert (receiver.static_labels, receiver.allowed_namespaces, receiver.heartbeat_minutes) == ({}, [], None)
 
 
+ASKED = {
+    "alertmanager_urls": "http://alertmanager-0.example:9093, http://alertmanager-1.example:9093",
+    "alertmanager_receiver": "stormconsole",
+}
+
+
+def test_a_receiver_names_its_alertmanagers_and_no_more(admin):
+    receiver = make_receiver()
+    assert change(admin, receiver, **ASKED).status_code == 302
+    receiver.refresh_from_db()
+    assert receiver.alertmanager_urls == ["http://alertmanager-0.example:9093", "http://alertmanager-1.example:9093"]
+
+    assert change(admin, receiver, **dict.fromkeys(ASKED, "")).status_code == 302
+    receiver.refresh_from_db()
+    assert (receiver.alertmanager_urls, receiver.alertmanager_receiver) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("alertmanager_receiver", "", "What is this console called there?"),
+        ("alertmanager_urls", "", "Where is the Alertmanager that has this receiver?"),
+        ("alertmanager_urls", "ftp://alertmanager.example", "is no http:// or https:// address"),
+    ],
+)
+def test_an_alertmanager_that_cannot_be_asked_is_refused_with_the_reason(admin, field, value, error):
+    response = change(admin, make_receiver(), **ASKED | {field: value})
+
+    assert error in response.content.decode()
+    assert Receiver.objects.get().alertmanager_urls == []
+
+
 @pytest.mark.parametrize(
     ("field", "value", "error"),
     [
