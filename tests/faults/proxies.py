@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import random
 import ssl
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +152,7 @@ class KubeFault:
     share: float = 1.0
 
 
+LATE_SECONDS = 2.0
 _REASONS = {409: "Conflict", 410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError"}
 
 
@@ -162,10 +165,20 @@ class KubeProxy(Proxy):
 
     def __init__(self, network: Network, port: int, ca: Path) -> None:
         self.fault: KubeFault | None = None
+        self._waiting = 0
+        self._forwarded_late = -math.inf
         self._upstream = port
         self._context = ssl.create_default_context(cafile=str(ca))
         super().__init__(network)
         self.url = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def holds_back(self) -> bool:
+        """A request waits, or was let through so late and lately that the server may still be at it.
+
+        What it applies is older than what came past it meanwhile, so until then nothing can be said of the cluster.
+        """
+        return self._waiting > 0 or time.monotonic() - self._forwarded_late < LATE_SECONDS
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(
@@ -182,7 +195,13 @@ class KubeProxy(Proxy):
                 await self._passing.wait()
                 fault = self.fault
                 if fault and RESOURCES in head.split(b"\r\n", 1)[0] and random.random() < fault.share:
-                    await asyncio.sleep(fault.delay)
+                    self._waiting += 1
+                    try:
+                        await asyncio.sleep(fault.delay)
+                    finally:
+                        self._waiting -= 1
+                    if fault.delay:
+                        self._forwarded_late = time.monotonic()
                     if fault.code:
                         writer.write(_refusal(fault.code))
                         await writer.drain()

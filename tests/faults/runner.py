@@ -87,6 +87,8 @@ def _left(rig: Rig, load: Load) -> list[str]:
     try:
         rows = read_rows(rig, load)
         left = unsettled(rows, load)
+        if rig.kube_proxy.holds_back:
+            left.append("a request is on its way to the API server, late")
         # The cluster's side may still be on its way when a resource was wiped and nobody has noticed yet.
         return left or judge(rig, rows, load).problems
     except (psycopg.OperationalError, httpx.HTTPError, AssertionError) as error:
