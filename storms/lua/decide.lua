@@ -123,7 +123,8 @@ end
 -- Of all windows with `us` in them the first that reaches the threshold, else one of the fuller: how many, since when.
 local function fullest_window(us)
   local count, from = redis.call('ZCOUNT', window, '(' .. text(us - window_us), text(us)), us - window_us
-  if us == now or redis.call('ZCOUNT', window, '(' .. text(us - window_us), '(' .. text(us + window_us)) < threshold then
+  if us == now or count >= threshold
+      or redis.call('ZCOUNT', window, '(' .. text(us - window_us), '(' .. text(us + window_us)) < threshold then
     return math.max(count, 1), from
   end
   local members = redis.call('ZRANGEBYSCORE', window, '(' .. text(us - window_us), '(' .. text(us + window_us), 'WITHSCORES')
@@ -137,6 +138,24 @@ local function fullest_window(us)
   return math.max(count, 1), from
 end
 
+-- The open storm began earlier than was known: how many it takes in for that.
+local function begin_earlier(from)
+  local older = redis.call('ZCOUNT', window, '(' .. text(from), s.window_from_us)
+  s.window_from_us, s.count = text(from), text(tonumber(s.count) + older)
+end
+
+-- One of the past that joins: with those that came right before the storm's window, too few by themselves, and the
+-- members around it there may have been enough.
+local looked_back = {}
+local function look_back(member, us)
+  redis.call('ZADD', window, 'GT', text(us), member)
+  looked_back[#looked_back + 1] = member
+  if redis.call('ZCOUNT', window, '(' .. text(us - window_us), s.window_from_us) > 0 then
+    local count, from = fullest_window(us)
+    if count >= threshold and from < tonumber(s.window_from_us) then begin_earlier(from) end
+  end
+end
+
 local answers = {}
 local function decide(episode, member, us)
   if not s.open and reopen_us > 0 and may_reopen(us) then
@@ -145,6 +164,7 @@ local function decide(episode, member, us)
   end
   if s.open and (us == now or us > tonumber(s.window_from_us)) then
     s.count, s.last_us = text(tonumber(s.count) + 1), text(math.max(us, tonumber(s.last_us)))
+    if us < now then look_back(member, us) end
     return 'aggregated', s.count, s.open, ''
   end
   redis.call('ZADD', window, 'GT', text(us), member)
@@ -154,8 +174,7 @@ local function decide(episode, member, us)
     return 'held', text(count), '', text(now + hold_us)
   end
   if s.open then
-    local older = redis.call('ZCOUNT', window, '(' .. text(from), s.window_from_us)
-    s.window_from_us, s.count = text(from), text(tonumber(s.count) + older)
+    begin_earlier(from)
     return 'aggregated', s.count, s.open, ''
   end
   s.open, s.opened_us, s.opened_by, s.last_us = proposed, text(from + window_us), episode, text(from + window_us)
@@ -194,7 +213,11 @@ for i = first, #ARGV do
   answers[#answers + 1] = answer
 end
 
-if s.open then redis.call('DEL', window) else redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now - window_us)) end
+-- What was decided after the opening of a storm that began in the past, and before that was known, is not in it.
+local counted_from = now - window_us
+if s.open then counted_from = math.max(counted_from, tonumber(s.opened_us)) end
+redis.call('ZREMRANGEBYSCORE', window, '-inf', text(counted_from))
+if s.open and #looked_back > 0 then redis.call('ZREM', window, unpack(looked_back)) end
 
 local notify = '0'
 if s.open and now - tonumber(s.notified_us) >= NOTIFY_US then

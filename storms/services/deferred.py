@@ -148,15 +148,15 @@ def _decide(without: Collection[str]) -> Round:
         policies.reload()
         return _decide(without)
     set_aside = set()
-    before = [key for key, members in groups.items() if _came_before(seen.storms.get(key), members)]
+    recent = recent_episodes(
+        (key, members[0].policy.rule.window_us, to_us(members[0].came_at)) for key, members in groups.items()
+    )
+    before = [key for key in groups if _came_before(seen.storms.get(key), groups[key], recent[key])]
     for key in before:
         most = max(1, MOST_COMPARED // groups[key][0].policy.rule.threshold)
         if len(groups[key]) > most:
             groups[key] = groups[key][:most]
             set_aside.add(key)
-    recent = recent_episodes(
-        (key, members[0].policy.rule.window_us, to_us(members[0].came_at)) for key, members in groups.items()
-    )
     shared = first_members(before)
     decisions = ask_store(
         [_call(key, members, seen, recent[key] + shared.get(key, [])) for key, members in groups.items()]
@@ -177,9 +177,10 @@ def anything_deferred() -> bool:
     return Alert.objects.filter(disposition=Disposition.DEFERRED).exists()
 
 
-def _came_before(known: KnownStorm | None, members: list[_Waiting]) -> bool:
-    """The first of them came before the open storm's window, with which another window may be shared."""
-    return known is not None and to_us(members[0].came_at) <= known.window_from_us
+def _came_before(known: KnownStorm | None, members: list[_Waiting], recent: list[tuple[UUID, int]]) -> bool:
+    """The first of them, or what was decided and stayed alone, came before the open storm's window: members count."""
+    first = min((to_us(members[0].came_at), *(us for _, us in recent)))
+    return known is not None and first <= known.window_from_us
 
 
 def _overrule(members: list[_Waiting]) -> None:

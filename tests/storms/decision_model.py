@@ -70,7 +70,7 @@ class ModelGroup:
     def recent(self, before_us: int) -> list[tuple[str, int]]:
         """What the database tells the script for a decision about the past."""
         alone = [(name, us) for name, (us, storm) in self.rows.items() if not storm and us > before_us - self.window_us]
-        if self.storm is None or self.storm.window_from_us < before_us:
+        if self.storm is None or all(us > self.storm.window_from_us for us in (before_us, *(us for _, us in alone))):
             return alone
         members = sorted((us, name) for name, (us, storm) in self.rows.items() if storm == self.storm.id)
         return alone + [(name, us) for us, name in members[: self.threshold]]
@@ -115,6 +115,8 @@ class ModelGroup:
         if self.storm is not None and (us == now or us > self.storm.window_from_us):
             self.storm.count += 1
             self.storm.last_us = max(us, self.storm.last_us)
+            if us < now:
+                self._look_back(us, episode)
             return Decided("aggregated", self.storm.count, us, self.storm.id, None)
         count, since = self._fullest_window(us, episode)
         if count < self.threshold:
@@ -122,12 +124,28 @@ class ModelGroup:
                 return Decided("individual", count, us, "", None)
             return Decided("held", count, us, "", now + self.hold_us)
         if self.storm is not None:
-            alone = [at for name, (at, storm) in self.rows.items() if not storm and name != episode]
-            self.storm.count += 1 + sum(since < at <= self.storm.window_from_us for at in alone)
-            self.storm.window_from_us = since
+            self.storm.count += 1
+            self._begin_earlier(since, episode)
             return Decided("aggregated", self.storm.count, us, self.storm.id, None)
         self.storm = ModelStorm(proposed, since + self.window_us, since + self.window_us, count, since)
         return Decided("storm_opened", count, us, proposed, None)
+
+    def _look_back(self, us: int, episode: str) -> None:
+        """One of the past that joins may be the one with which those right before the storm's window are enough."""
+        assert self.storm is not None
+        begins = self.storm.window_from_us
+        if any(us - self.window_us < at <= begins for at in self._alone(episode)):
+            count, since = self._fullest_window(us, episode)
+            if count >= self.threshold and since < begins:
+                self._begin_earlier(since, episode)
+
+    def _begin_earlier(self, since: int, episode: str) -> None:
+        assert self.storm is not None
+        self.storm.count += sum(since < at <= self.storm.window_from_us for at in self._alone(episode))
+        self.storm.window_from_us = since
+
+    def _alone(self, episode: str) -> list[int]:
+        return [at for name, (at, storm) in self.rows.items() if not storm and name != episode]
 
     def _fullest_window(self, us: int, episode: str) -> tuple[int, int]:
         """Of all windows with `us` in them the first that reaches the threshold, else the fullest.

@@ -249,6 +249,16 @@ def test_a_burst_of_the_past_opens_a_storm_as_of_then():
     assert decision.window_from_us == START - 288 * SECOND - RULE.window_us
 
 
+def test_what_came_after_a_storm_of_the_past_had_opened_counts_on():
+    """It is not in that storm, which is over by now."""
+    decide([uuid4()])
+    assert outcomes(decide_late([900, 899, 898]))[-1] == "storm_opened"
+
+    then = decide([uuid4()])
+
+    assert (outcomes(then), then.answers[0].count) == (["held"], 2)
+
+
 def test_who_joined_a_storm_of_the_past_is_told_before_it_ends():
     """Else the rows would hear of its end first, and those who joined it would be counted anew."""
     received = {uuid4(): START - ago * SECOND for ago in (900, 899, 898, 500, 499)}
@@ -535,10 +545,10 @@ def test_the_script_does_what_the_model_does(valkey: redis.Redis, rule: Rule, st
         elif kind != "close":
             received = {}
             if kind == "decided late":
-                # What the rows have as decided does not wait any more.
+                # What the rows have as decided does not wait any more. In the order of their receipt, each once.
                 received = {
                     episodes[which, number]: now - ago
-                    for number, ago in sorted(value, key=lambda v: -v[1])
+                    for number, ago in sorted(dict(value).items(), key=lambda v: -v[1])
                     if str(episodes[which, number]) not in model[which].rows
                 }
             batch = list(received) if kind == "decided late" else [episodes[which, number] for number in value]

@@ -128,6 +128,29 @@ def test_a_burst_is_one_storm_whoever_is_decided_first_after_an_outage(console, 
     assert Storm.objects.count() == 1
 
 
+@pytest.mark.parametrize("batch", [deferred.BATCH, 10])
+def test_an_outage_s_first_alerts_are_in_the_storm_that_new_ones_open(console, store_away, clock, monkeypatch, batch):
+    """Older than its window and too few by themselves: what came right after them joins, and makes them enough."""
+    monkeypatch.setattr(deferred, "BATCH", batch)
+    receive(console, clock, 6)
+    clock.advance(1)
+    receive(console, clock, 2)
+    clock.advance(0.5)
+    receive(console, clock, 9)
+    clock.advance(59)
+    store_away.back()
+    receive(console, clock, 10)
+    began = Storm.objects.get().begins_at
+
+    while decide_deferred().read:
+        pass
+
+    storm = Storm.objects.get()
+    assert dispositions() == {"member": 27}
+    assert Alert.objects.filter(storm=storm).count() == 27
+    assert storm.begins_at < began
+
+
 def test_what_came_one_by_one_during_an_outage_is_no_storm(console, store_away, clock):
     receive_one_by_one(console, clock, 12, seconds=30)
     store_away.back()
