@@ -148,12 +148,12 @@ end
 -- members around it there may have been enough.
 local looked_back = {}
 local function look_back(member, us)
+  -- They are decided in the order of their receipt: where nothing came before for one, nothing did for the next.
+  if redis.call('ZCOUNT', window, '(' .. text(us - window_us), s.window_from_us) == 0 then return end
   redis.call('ZADD', window, 'GT', text(us), member)
   looked_back[#looked_back + 1] = member
-  if redis.call('ZCOUNT', window, '(' .. text(us - window_us), s.window_from_us) > 0 then
-    local count, from = fullest_window(us)
-    if count >= threshold and from < tonumber(s.window_from_us) then begin_earlier(from) end
-  end
+  local count, from = fullest_window(us)
+  if count >= threshold and from < tonumber(s.window_from_us) then begin_earlier(from) end
 end
 
 local answers = {}
