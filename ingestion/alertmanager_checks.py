@@ -32,7 +32,7 @@ from ingestion.adapters.batch import Batch, PayloadError
 from ingestion.ingest import record_batch, require_same, under_current_terms
 from ingestion.ledger import RECONCILED, Receipt
 from ingestion.models import Receiver, ReceiverKind
-from ingestion.normalise import BadAlert, Terms, incoming_alert
+from ingestion.normalise import BadAlert, Terms, resolution_of
 from ingestion.receivers import KnownReceiver
 from stormconsole import outgoing
 from stormconsole.problems import Problem
@@ -254,19 +254,10 @@ def _resolve(receiver: Receiver, known: KnownReceiver, rows: list[Row]) -> bool:
     seen = {row.id: row.last_seen_at for row in rows}
     still = Alert.objects.filter(id__in=seen, status=AlertStatus.FIRING)
     alerts = []
-    for row in still.only("labels", "starts_at", "generator_url", "last_seen_at").order_by().iterator():
+    for row in still.only("labels", "starts_at", "last_seen_at").order_by().iterator():
         if row.last_seen_at == seen[row.id]:
-            with suppress(BadAlert):  # the limits were wider when it came
-                alerts.append(
-                    incoming_alert(
-                        firing=False,
-                        labels=row.labels,
-                        annotations={},
-                        starts_at=row.starts_at,
-                        ends_at=now,
-                        generator_url=row.generator_url,
-                    )
-                )
+            with suppress(BadAlert):
+                alerts.append(resolution_of(row.labels, row.starts_at, now))
     return _take_in(receiver, known, alerts)
 
 

@@ -16,7 +16,7 @@ from ingestion.adapters.batch import Batch
 from ingestion.ingest import record_batch
 from ingestion.ledger import Receipt
 from ingestion.models import ReceiverKind
-from ingestion.normalise import incoming_alert
+from ingestion.normalise import incoming_alert, resolution_of
 from storms.incoming import IncomingAlert
 from storms.models import Alert
 from storms.totals import HEARTBEAT, SILENT_ALERT
@@ -97,16 +97,7 @@ def _new(silent: Iterable[Silent], raised: Iterable[Alert], now: datetime) -> li
 
 def _over(silent: Collection[str], raised: Iterable[Alert], now: datetime) -> list[IncomingAlert]:
     return [
-        incoming_alert(
-            firing=False,
-            labels=alert.labels,
-            annotations={},
-            starts_at=alert.starts_at,
-            ends_at=now,
-            generator_url="",
-        )
-        for alert in raised
-        if alert.labels["receiver"] not in silent
+        resolution_of(alert.labels, alert.starts_at, now) for alert in raised if alert.labels["receiver"] not in silent
     ]
 
 

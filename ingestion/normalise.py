@@ -119,6 +119,16 @@ def incoming_alert(
     )
 
 
+def resolution_of(labels: dict[str, str], starts_at: datetime, at: datetime) -> IncomingAlert:
+    """The end of an episode that a row has, with its labels, which no sender tells: it is over as of `at`.
+
+    Raises: BadAlert, if the limits were wider when it came.
+    """
+    return incoming_alert(
+        firing=False, labels=labels, annotations={}, starts_at=starts_at, ends_at=at, generator_url=""
+    )
+
+
 def _identity(labels: Mapping[str, str], started: datetime, key: str, scope: str) -> tuple[str, UUID]:
     """(fingerprint, id of the episode)."""
     if key:

@@ -92,8 +92,13 @@ def origin_of(address: str) -> str:
     scheme, host = parts.scheme, (parts.hostname or "").rstrip(".")
     if scheme not in USUAL_PORTS or not host or parts.path not in {"", "/"} or parts.query or "@" in parts.netloc:
         return ""
+    return f"{scheme}://{netloc_of(scheme, host, port)}"
+
+
+def netloc_of(scheme: str, host: str, port: int | None) -> str:
+    """`host` or `host:port`, an IPv6 address in brackets; without the usual port."""
     host = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{host}" if port in {None, USUAL_PORTS[scheme]} else f"{scheme}://{host}:{port}"
+    return host if port in {None, USUAL_PORTS[scheme]} else f"{host}:{port}"
 
 
 def database(name: str, default: str) -> dict[str, Any]:

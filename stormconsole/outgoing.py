@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from django.conf import settings
 
-from stormconsole.env import USUAL_PORTS
+from stormconsole.env import USUAL_PORTS, netloc_of
 from storms.hostile import web_link
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -53,8 +53,7 @@ class Destination:
 
     @property
     def netloc(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == USUAL_PORTS[self.scheme] else f"{host}:{self.port}"
+        return netloc_of(self.scheme, self.host, self.port)
 
     @property
     def credentials(self) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -25,6 +25,7 @@ from storms.models import Alert, RemediationRequest, Storm
 from storms.services.reconciling import Checked
 from tests.harness.alertmanager import Alertmanager
 from tests.harness.http import alert, payload, resolved, rfc3339
+from tests.harness.served import served
 from tests.harness.wait import wait_until
 from tests.harness.webhook import Console
 
@@ -406,7 +407,7 @@ def test_what_fires_there_again_with_its_old_start_is_told(console, receiver, al
 @pytest.fixture
 def fake() -> Iterator[Callable[..., str]]:
     """`fake((status, body))`: the address of a server that runs since long ago and answers so."""
-    servers: list[ThreadingHTTPServer] = []
+    servers = ExitStack()
 
     def start(groups: tuple[int, bytes], *, replicas: int = 1) -> str:
         peers = [{"name": str(number), "address": "10.0.0.1:9094"} for number in range(replicas)]
@@ -426,14 +427,10 @@ def fake() -> Iterator[Callable[..., str]]:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answers))
-        Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_address[1]}/prefix/"
+        return f"http://127.0.0.1:{servers.enter_context(served(Answers))}/prefix/"
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with servers:
+        yield start
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from stormconsole import env, outgoing
 from stormconsole.outgoing import OutgoingFailed, OutgoingRefused
+from tests.harness.served import served
 
 
 class Inside(BaseHTTPRequestHandler):
@@ -58,15 +59,10 @@ class Inside(BaseHTTPRequestHandler):
 @pytest.fixture
 def inside() -> Iterator[int]:
     """The port of a server on this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Inside)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     Inside.asked.clear()
     Inside.shown.clear()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Inside) as port:
+        yield port
 
 
 @pytest.mark.parametrize(

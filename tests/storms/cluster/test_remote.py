@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from storms.cluster import (
 from storms.cluster.connection import error_of_status
 from storms.remediation import manifest_hash
 from tests.harness.kube import Kube
+from tests.harness.served import served
 from tests.harness.wait import wait_until
 from tests.storms.facts import alert_manifest, storm_manifest
 
@@ -363,12 +364,5 @@ def answering(code: int, headers: dict[str, str], body: bytes) -> Iterator[str]:
         def log_message(self, *args: Any) -> None:
             """Not in the tests' output."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    serving = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    serving.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        serving.join()
+    with served(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
