@@ -1,6 +1,7 @@
 """Typed readers of environment variables: a wrong value stops the start and names the variable."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -87,12 +88,27 @@ def origin_of(address: str) -> str:
     try:
         parts = urlsplit(address)
         port = parts.port
+        host = ascii_host(parts.hostname or "")
     except ValueError:
         return ""
-    scheme, host = parts.scheme, (parts.hostname or "").rstrip(".")
+    scheme = parts.scheme
     if scheme not in USUAL_PORTS or not host or parts.path not in {"", "/"} or parts.query or "@" in parts.netloc:
         return ""
     return f"{scheme}://{netloc_of(scheme, host, port)}"
+
+
+def ascii_host(host: str) -> str:
+    """A host's name as name servers know it: lower case, IDNA, without the root's dot.
+
+    Raises: UnicodeError (a ValueError) for a name that none could know.
+    """
+    host = host.lower()
+    return (host if host.isascii() else host.encode("idna").decode()).rstrip(".")
+
+
+def hosts(name: str) -> list[str]:
+    """A comma-separated list of hosts' names, addresses and networks; names as `ascii_host` spells them."""
+    return [_read(name, partial(ascii_host, host), f"{host!r} is no name of a host") for host in names(name)]
 
 
 def netloc_of(scheme: str, host: str, port: int | None) -> str:

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from django.conf import settings
 
-from stormconsole.env import USUAL_PORTS, netloc_of
+from stormconsole.env import USUAL_PORTS, ascii_host, netloc_of
 from storms.hostile import web_link
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -77,9 +77,10 @@ def destination(url: str) -> Destination:
     if not web_link(url):
         raise OutgoingRefused("It is no web address: http://... or https://..., without a user name.")
     parts = urlsplit(url.strip())
-    host = _ascii((parts.hostname or "").rstrip("."))
     port = parts.port or USUAL_PORTS[parts.scheme]
+    host = parts.hostname or ""
     try:
+        host = ascii_host(host)
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise OutgoingRefused(f"{host} cannot be looked up: {error}.") from error
@@ -93,14 +94,6 @@ def destination(url: str) -> Destination:
         )
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
     return Destination(parts.scheme, host, port, target, str(addresses[0]))
-
-
-def _ascii(host: str) -> str:
-    """Raises: OutgoingRefused for a name that no name server could know."""
-    try:
-        return host if host.isascii() else host.encode("idna").decode()
-    except UnicodeError as error:
-        raise OutgoingRefused(f"{host} is no name of a host: {error}.") from error
 
 
 def get(
@@ -187,7 +180,7 @@ def _pool(
 
 
 def _may_be_reached(host: str, address: Address) -> bool:
-    if host.lower() in settings.ALLOWED_OUTGOING:
+    if host in settings.ALLOWED_OUTGOING:
         return True
     real = _unwrapped(address)
     for allowed in settings.ALLOWED_OUTGOING:

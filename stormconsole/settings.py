@@ -219,7 +219,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 # Hosts and networks inside that the console may ask, though a person typed their address (stormconsole/outgoing.py).
-ALLOWED_OUTGOING = [name.lower() for name in env.names("ALLOWED_OUTGOING")]
+ALLOWED_OUTGOING = env.hosts("ALLOWED_OUTGOING")
 # What such a host is shown, for each origin alone: who may type in an address must not learn another one's credentials.
 OUTGOING_CREDENTIALS = env.credentials("OUTGOING_CREDENTIALS")
 LOGIN_URL = "login"

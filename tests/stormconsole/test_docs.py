@@ -13,6 +13,7 @@ READERS = {
     "text",
     "credentials",
     "names",
+    "hosts",
     "integer",
     "boolean",
     "secret",

@@ -214,3 +214,13 @@ def test_credentials_are_read_line_by_line_and_never_repeated(tmp_path: Path, mo
             env.credentials("OUTGOING_CREDENTIALS")
         assert "OUTGOING_CREDENTIALS: expected lines such as" in str(refused.value)
         assert "abc" not in str(refused.value)
+
+
+def test_a_name_in_another_script_is_the_same_host_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTGOING_CREDENTIALS", "https://Alarm.M\u00fcller.example\u3002:9093 Bearer abc")
+    monkeypatch.setenv("ALLOWED_OUTGOING", "Alarm.M\u00dcLLER.example, 10.0.0.0/8, ::1")
+    assert env.credentials("OUTGOING_CREDENTIALS") == {"https://alarm.xn--mller-kva.example:9093": "Bearer abc"}
+    assert env.hosts("ALLOWED_OUTGOING") == ["alarm.xn--mller-kva.example", "10.0.0.0/8", "::1"]
+    monkeypatch.setenv("ALLOWED_OUTGOING", "m\u00fcller..example")
+    with pytest.raises(ImproperlyConfigured, match=r"ALLOWED_OUTGOING: .m.ller\.\.example. is no name of a host"):
+        env.hosts("ALLOWED_OUTGOING")
