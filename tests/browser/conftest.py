@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -35,6 +36,7 @@ class Console:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.token = stack.token()
+        self.cookies: dict[tuple[str, str], Any] = {}
         stack.manage("createsuperuser", "--no-input", "--username", USER, "--email", "root@example.com")
 
     def send(self, namespace: str, number: int, *, web: int = 0, **fields: Any) -> list[dict[str, Any]]:
@@ -70,6 +72,7 @@ def log_in_as(page: Page, username: str, password: str) -> None:
 def open_page(browser: Browser, console: Console, request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
     """`open_page("/", **context_options)`: a logged-in page that fails the test on what `problems` tells of.
 
+    A user types the password once for each console, and again where that session is over.
     A test that provokes such a thing names it: `@pytest.mark.expects_problem("403 .*/note/$")`.
     """
     problems = Problems(console.stack.urls)
@@ -79,11 +82,14 @@ def open_page(browser: Browser, console: Console, request: pytest.FixtureRequest
         context = browser.new_context(base_url=console.stack.url, **options)
         contexts.append(context)
         problems.watch(context)
+        if log_in:
+            context.add_cookies(console.cookies.get(user, []))
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.goto(path)
-        if log_in:
+        if log_in and urlsplit(page.url).path == "/login/":
             log_in_as(page, *user)
+            console.cookies[user] = context.cookies()
         return page
 
     yield open_

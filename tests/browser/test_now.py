@@ -122,7 +122,7 @@ def test_more_storms_than_a_snapshot_holds_are_counted(open_page: OpenPage, cons
 def test_a_login_leads_to_the_page(open_page: OpenPage) -> None:
     page = open_page("/", log_in=False)
     expect(page).to_have_url(re.compile(r"/login/\?next=/$"))
-    page = open_page("/")
+    log_in_as(page, USER, PASSWORD)
     expect(page).to_have_title(re.compile("Now · stormconsole$"))
     expect(page.locator(".banner")).to_contain_text("No Kubernetes cluster is configured.")
     expect_live(page)

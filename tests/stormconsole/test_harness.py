@@ -8,12 +8,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 import redis
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.utils import timezone
 
+from ingestion.models import Delivery
 from stormconsole.commands import PROJECT
+from storms.models import Alert, AuditEntry, ConfigGeneration, Storm, StormPolicy
+from tests.factories import make_alert, make_event, make_storm
+from tests.harness import database
 from tests.harness.alertmanager import Alertmanager
 from tests.harness.http import WEBHOOK, alert, outcomes, payload, post_many, resolved, statuses
 from tests.harness.stack import Stack
@@ -62,6 +71,37 @@ def test_stacks_share_nothing(stack_factory: Callable[..., Stack]) -> None:
     assert one.query("select count(*) from storms_alert") == [(1,)]
     assert other.query("select count(*) from storms_alert") == [(0,)]
     assert redis.Redis.from_url(other.valkey.url).dbsize() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_test_that_commits_leaves_the_database_as_it_was() -> None:
+    """Whatever it made, changed or deleted, also in tables that refuse to delete; a generation is never taken back."""
+    policies, permissions = list(StormPolicy.objects.values()), set(Permission.objects.values_list())
+    generation = ConfigGeneration.objects.get().value
+    storm = make_storm()
+    make_alert(storm=storm)
+    make_event(storm)
+    AuditEntry.objects.create(at=storm.opened_at, actor="root", action="tried")
+    StormPolicy.objects.update(threshold=3)
+    ContentType.objects.all().delete()
+    assert not Permission.objects.exists()
+
+    database.restore()
+
+    assert not any(model.objects.exists() for model in (Storm, Alert, AuditEntry))
+    assert list(StormPolicy.objects.values()) == policies
+    assert set(Permission.objects.values_list()) == permissions
+    assert ConfigGeneration.objects.get().value > generation
+
+
+@pytest.mark.django_db(transaction=True)
+def test_so_does_one_that_wrote_a_lot() -> None:
+    refused = {"received_at": timezone.now(), "http_status": 400, "body_bytes": 9, "error": "e" * 500}
+    Delivery.objects.bulk_create(Delivery(id=uuid4(), **refused) for _ in range(3000))
+    database.restore()
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_relation_size('ingestion_delivery')")
+        assert cursor.fetchone() == (0,)
 
 
 def test_a_component_that_dies_at_its_start_is_told_with_its_log() -> None:
