@@ -10,13 +10,13 @@ episode, since a webhook's late copy looks the same (docs/life.md); it is only t
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -27,14 +27,14 @@ from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
 
 from ingestion import receivers
-from ingestion.adapters.alertmanager_api import HeldAlert, merged, read_groups, read_receivers, read_status
-from ingestion.adapters.batch import Batch, PayloadError
+from ingestion.adapters.alertmanager_api import HeldAlert
+from ingestion.adapters.batch import Batch
+from ingestion.alertmanager_client import AlertmanagerAway, held_alerts
 from ingestion.ingest import record_batch, require_same, under_current_terms
 from ingestion.ledger import RECONCILED, Receipt
 from ingestion.models import Receiver, ReceiverKind
-from ingestion.normalise import BadAlert, Terms, resolution_of
+from ingestion.normalise import BadAlert, resolution_of
 from ingestion.receivers import KnownReceiver
-from stormconsole import outgoing
 from stormconsole.problems import Problem
 from storms.choices import AlertStatus
 from storms.incoming import IncomingAlert
@@ -42,27 +42,20 @@ from storms.models import Alert
 from storms.reconcile import Finding
 from storms.services.reconciling import Checked, Found
 
-T = TypeVar("T")
-
 CONFIRMED_AFTER = timedelta(minutes=15)
 """Three times Alertmanager's usual `group_interval`. It must also run for so long: a fresh one knows nothing yet."""
 BATCH = 1000
 """Alerts of a delivery."""
 MOST = 20_000
 """Disagreements of a receiver that are looked at in one run, the oldest rows first; the next goes on."""
-MAX_BYTES, TIMEOUT_SECONDS = 64 * 1024 * 1024, 30.0
-"""Of an answer. 64 MiB are some fifty thousand alerts, one that goes to two receivers counted twice."""
 NAMED = 3
+"""Names that a message gives as examples."""
 
 _PRECISION = timedelta(milliseconds=1)
 """Alertmanager's API cuts times to it, where its webhook gives all digits."""
 
 Key = tuple[str, UUID]
 """A kind of finding and an alert's id."""
-
-
-class AlertmanagerAway(Exception):
-    """It was not asked, did not answer, or not as it should; the message says which one and what to do."""
 
 
 class Row(NamedTuple):
@@ -93,7 +86,12 @@ def check_alertmanager(receiver_id: int, now: datetime | None = None) -> Checked
         return Checked(0, [])
     # Before Alertmanager is asked: what comes meanwhile is not compared with what it held before.
     firing = _firing(receiver)
-    held = _held(receiver, known.terms, now)
+    held = held_alerts(
+        receiver.alertmanager_urls,
+        receiver.alertmanager_receiver,
+        known.terms,
+        not_since=now - CONFIRMED_AFTER,
+    )
     over = [row for row in firing if _is_over(row, held.get(row.fingerprint))][:MOST]
     missed, revived = _not_firing_here(held, receiver.alertmanager_receiver)
 
@@ -120,16 +118,6 @@ def check_alertmanager(receiver_id: int, now: datetime | None = None) -> Checked
 
 
 # --- what is compared
-
-
-def _held(receiver: Receiver, terms: Terms, now: datetime) -> dict[str, HeldAlert]:
-    held: dict[str, HeldAlert] = {}
-    for url in receiver.alertmanager_urls:
-        _require_ours(url, receiver.alertmanager_receiver)
-        _require_settled(url, len(receiver.alertmanager_urls), now)
-        for fingerprint, item in _ask(url, "alerts/groups", partial(read_groups, terms=terms)).items():
-            held[fingerprint] = merged(held.get(fingerprint), item)
-    return held
 
 
 def _firing(receiver: Receiver) -> list[Row]:
@@ -299,47 +287,3 @@ def _take_in_batch(receiver: Receiver, known: KnownReceiver, alerts: list[Incomi
         return under_current_terms(current, take)
     except Problem:  # its token was revoked, or it is edited again and again: the next run sees
         return False
-
-
-# --- asking
-
-
-def _require_ours(url: str, name: str) -> None:
-    """Raises: AlertmanagerAway where it cannot be the one that sends here: by what it lacks nothing is over."""
-    names = _ask(url, "receivers", read_receivers)
-    if name not in names:
-        known = ", ".join(sorted(names)[:NAMED])
-        raise AlertmanagerAway(f"{url} has no receiver {name!r} (but {known}): is it the right one?")
-
-
-def _require_settled(url: str, named: int, now: datetime) -> None:
-    """Raises: AlertmanagerAway while it has just started: it learns what fires from its Prometheus, bit by bit.
-
-    And where its cluster has more replicas than are named: they do not tell each other what fires.
-    """
-    running = _ask(url, "status", read_status)
-    if running.replicas > named:
-        raise AlertmanagerAway(
-            f"{url} is one of {running.replicas} replicas, of which {named} are named: name each, by its own address"
-        )
-    if now - running.since < CONFIRMED_AFTER:
-        since = f"{running.since:%Y-%m-%d %H:%M:%S}"
-        raise AlertmanagerAway(f"{url} runs since {since} UTC only: what it does not have it may not have yet")
-
-
-def _ask(url: str, what: str, read: Callable[[bytes], T]) -> T:
-    asked = f"{url.rstrip('/')}/api/v2/{what}"
-    try:
-        answer = outgoing.get(asked, timeout=TIMEOUT_SECONDS, max_bytes=MAX_BYTES)
-    except (outgoing.OutgoingRefused, outgoing.OutgoingFailed) as error:
-        raise AlertmanagerAway(f"{asked}: {error}") from error
-    if answer.status in (401, 403):
-        raise AlertmanagerAway(f"{asked} answered {answer.status}: give its credentials in OUTGOING_CREDENTIALS")
-    if answer.status != 200:
-        raise AlertmanagerAway(f"{asked} answered {answer.status}: is it Alertmanager's own address?")
-    try:
-        return read(answer.body)
-    except PayloadError as error:
-        raise AlertmanagerAway(
-            f"{asked} did not answer as Alertmanager does: {error} at {error.pointer or '/'}"
-        ) from error

@@ -17,7 +17,8 @@ from django.db import Error, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from ingestion.alertmanager_checks import AlertmanagerAway, check_alertmanager, receivers_to_ask
+from ingestion.alertmanager_checks import check_alertmanager, receivers_to_ask
+from ingestion.alertmanager_client import AlertmanagerAway
 from ingestion.ledger_checks import check_deliveries, check_sums
 from ingestion.models import ReconcileRun, RunState
 from storms.choices import AuditAction

@@ -16,7 +16,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from ingestion import alertmanager_checks
-from ingestion.alertmanager_checks import CONFIRMED_AFTER, AlertmanagerAway, check_alertmanager
+from ingestion.alertmanager_checks import CONFIRMED_AFTER, check_alertmanager
+from ingestion.alertmanager_client import AlertmanagerAway
 from ingestion.ledger import totals
 from ingestion.models import Delivery, Receiver, ReconcileRun
 from ingestion.reconcile_services import execute, request_run
