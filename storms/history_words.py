@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from storms.history import Report
 from storms.statistics import Change, Intake, Summary, change
+from storms.templatetags import console
 from storms.templatetags.console import figure, lasting, span
 
 NOTHING = "-"
@@ -144,4 +145,4 @@ def arrow(by: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    return NOTHING if share is None else f"{share * 100:.0f} %"
+    return NOTHING if share is None else console.percent(share)

@@ -126,7 +126,6 @@ class StormPolicyAdmin(ModelAdmin):
         "shown_hold",
         "shown_quiet",
         "priority",
-        "version",
         "open_storms",
     )
     list_filter = ("enabled",)
@@ -167,17 +166,17 @@ class StormPolicyAdmin(ModelAdmin):
 
     @display(description="Window", ordering="window_seconds")
     def shown_window(self, policy: StormPolicy) -> str:
-        return f"{policy.window_seconds} s"
+        return f"{policy.window_seconds}\N{NO-BREAK SPACE}s"
 
     @display(description="Hold", ordering="hold_seconds")
     def shown_hold(self, policy: StormPolicy) -> str:
-        return f"{policy.hold_seconds} s" if policy.hold_seconds else "at once"
+        return f"{policy.hold_seconds}\N{NO-BREAK SPACE}s" if policy.hold_seconds else "at once"
 
     @display(description="Quiet", ordering="quiet_seconds")
     def shown_quiet(self, policy: StormPolicy) -> str:
-        return f"{policy.quiet_seconds} s"
+        return f"{policy.quiet_seconds}\N{NO-BREAK SPACE}s"
 
-    @display(description="Open storms", ordering="open_storm_count")
+    @display(description="Open", ordering="open_storm_count")
     def open_storms(self, policy: StormPolicy) -> str:
         count: int = policy.open_storm_count  # type: ignore[attr-defined]
         if not count:

@@ -108,9 +108,9 @@ function describe(index, replaying) {
   part("time").dateTime = iso;
   set("severity", severity ?? "quiet");
   document.getElementById("moment").dataset.severity = severity ?? "none";
-  set("firing", course.firing[index]);
-  set("resolved", course.resolved[index]);
-  set("new", course.new[index]);
+  set("firing", course.firing[index].toLocaleString("en"));
+  set("resolved", course.resolved[index].toLocaleString("en"));
+  set("new", course.new[index].toLocaleString("en"));
   at.setAttribute("aria-valuetext", `${iso.slice(11, 19)} UTC: ${course.firing[index]} firing, ${course.resolved[index]} resolved`);
   part("names").closest("table").hidden = !replaying;
   if (replaying) nameBars(index);
@@ -119,7 +119,7 @@ function describe(index, replaying) {
 }
 
 function set(name, words) {
-  if (part(name).textContent !== String(words)) part(name).textContent = words;
+  if (part(name).textContent !== words) part(name).textContent = words;
 }
 
 function nameBars(index) {
@@ -131,7 +131,7 @@ function nameBars(index) {
     const [title, bar, number] = rows.children[i].children;
     title.textContent = line.name || "(no name)";
     bar.querySelector("rect").setAttribute("width", (100 * line.firing[index]) / most);
-    number.textContent = line.firing[index];
+    number.textContent = line.firing[index].toLocaleString("en");
   });
 }
 

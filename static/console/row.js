@@ -39,7 +39,7 @@ export function showRate(row) {
   const rate = rateOf(JSON.parse(box.dataset.recent), serverNow() / 1000);
   box.dataset.trend = rate.trend;
   setText(row.querySelector('[data-field="trend"]'), rate.trend);
-  setText(row.querySelector('[data-field="per-minute"]'), String(rate.perMinute));
+  setText(row.querySelector('[data-field="per-minute"]'), rate.perMinute.toLocaleString("en"));
   row.querySelector('[data-field="spark"]').setAttribute("d", sparkPath(rate.bars));
 }
 

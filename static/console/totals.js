@@ -7,9 +7,20 @@ export function showTotals(totals) {
   for (const [name, value] of Object.entries(totals)) if (typeof value === "number") setTotal(name, value);
   const { alerts_24h: alerts, resources_24h: resources } = totals;
   // The words are those of storms/templatetags/console.py.
-  setText(total("reduction"), alerts ? `${Math.max(Math.floor((100 * (alerts - resources)) / alerts), 0)} %` : "—");
-  setText(total("each"), resources ? `${(alerts / resources).toFixed(1)} to 1` : "");
+  setText(total("reduction"), alerts ? percent(Math.max(1 - resources / alerts, 0)) : "—");
+  setText(total("each"), resources ? `${ratio(alerts / resources)} to 1` : "");
   if (totals.last_alert_at) noteAlert(totals.last_alert_at);
+}
+
+function percent(part) {
+  const ofHundred = 100 * part;
+  if (part === 0 || part === 1 || (ofHundred >= 9.95 && ofHundred < 98.95)) return `${ofHundred.toFixed(0)} %`;
+  if (ofHundred < 0.05) return "<0.1 %";
+  return ofHundred < 99.95 ? `${ofHundred.toFixed(1)} %` : ">99.9 %";
+}
+
+function ratio(number) {
+  return number < 99.95 ? number.toFixed(1) : Math.round(number).toLocaleString("en");
 }
 
 // When the newest alert came: the totals say it every few seconds, a storm's message at once.

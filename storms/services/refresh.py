@@ -235,7 +235,7 @@ def news_of(before: Storm, *, alerts: int, severity: str, places: list[str]) -> 
     news: list[tuple[EventKind, str, str]] = []
     doublings = (alerts // max(before.threshold, 1)).bit_length() - 1
     if doublings > 0 and alerts > before.alert_count:
-        news.append((EventKind.DOUBLED, f"Doubled: {alerts} alerts by now", f"doubled-{doublings}"))
+        news.append((EventKind.DOUBLED, f"Doubled: {alerts:,} alerts by now", f"doubled-{doublings}"))
     if before.refreshed_at is None:
         return news
     if _SEVERITY_ORDER.index(severity) < _SEVERITY_ORDER.index(before.severity):

@@ -130,14 +130,17 @@ def rate(recent: Mapping[str, Any]) -> Rate:
 
 @register.filter
 def reduction(resources: int, alerts: int) -> str:
-    """By how much fewer resources than alerts there are, in percent: `97 %`; a dash where none came."""
-    return f"{max(100 * (alerts - resources) // alerts, 0)} %" if alerts else "—"
+    """By how much fewer resources than alerts there are, as `percent` writes it; a dash where none came."""
+    return percent(max(1 - resources / alerts, 0)) if alerts else "—"
 
 
 @register.filter
 def each(alerts: int, resources: int) -> str:
-    """Alerts for each resource: `34.2 to 1`; nothing where there is none."""
-    return f"{alerts / resources:.1f} to 1" if resources else ""
+    """Alerts for each resource: `34.2 to 1`, `1,008 to 1`; nothing where there is none."""
+    if not resources:
+        return ""
+    number = alerts / resources
+    return f"{number:.1f} to 1" if number < 99.95 else f"{number:,.0f} to 1"
 
 
 @register.filter
@@ -148,11 +151,13 @@ def share(part: int, whole: int) -> int:
 
 @register.filter
 def percent(part: float) -> str:
-    """0 to 1 as `7 %`; small ones as `0.4 %`, and what is not quite nothing as `<0.1 %`."""
+    """0 to 1 as `42 %`, near the ends as `0.4 %` and `99.6 %`; but for 0 and 1 at least `<0.1 %`, at most `>99.9 %`."""
     of_hundred = 100 * part
-    if of_hundred >= 9.95 or of_hundred == 0:
+    if part in {0, 1} or 9.95 <= of_hundred < 98.95:
         return f"{of_hundred:.0f} %"
-    return f"{of_hundred:.1f} %" if of_hundred >= 0.05 else "<0.1 %"
+    if of_hundred < 0.05:
+        return "<0.1 %"
+    return f"{of_hundred:.1f} %" if of_hundred < 99.95 else ">99.9 %"
 
 
 @register.filter

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocket, WebSocketRoute, expect
 
 from storms.rate import BUCKET_SECONDS, rate_of, recent_counts
+from storms.templatetags.console import each, reduction
 from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
 from tests.harness.http import resolved
 from tests.harness.wait import wait_until
@@ -117,6 +118,30 @@ def test_more_storms_than_a_snapshot_holds_are_counted(open_page: OpenPage, cons
     expect(page.locator("#section-settled [data-more]")).to_have_text(re.compile(r"and 1\d more in History"))
     more.get_by_role("link").click()
     expect(page.locator("#state")).to_have_value("open")
+
+
+def test_the_noise_reduction_is_written_alike_by_server_and_page_and_fits(open_page: OpenPage) -> None:
+    """Not quite all is not 100 %, and a ratio of thousands is not cut off at the edge of its tile."""
+    page = open_page("/")
+    sockets: list[WebSocketRoute] = []
+    page.route_web_socket(re.compile("/ws/storms/$"), lambda socket: sockets.append(socket))
+    page.reload()
+    wait_until(lambda: page.wait_for_timeout(50) or sockets, 15, "the page's WebSocket")
+    sums = [(2015, 2), (0, 0), (7, 7), (40, 37), (1000, 333), (1999, 20), (200_000, 2010), (999_999, 80), (5, 0)]
+    for alerts, resources in sums:
+        none = {"open_storms": 0, "settled_storms": 0, "firing_in_storms": 0}
+        totals = none | {"alerts_24h": alerts, "resources_24h": resources}
+        sockets[-1].send(json.dumps({"type": "ping", "totals": totals}))
+        expect(page.locator('[data-total="alerts_24h"]')).to_have_text(f"{alerts:,}")
+        expect(page.locator('[data-total="reduction"]')).to_have_text(reduction(resources, alerts))
+        expect(page.locator('[data-total="each"]')).to_have_text(each(alerts, resources))
+        for width in (1440, 1280, 1241, 1240, 1001, 1000, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate(CUT_OFF, ".totals dd") == [], (alerts, resources, width)
+
+
+CUT_OFF = """(where) => [...document.querySelectorAll(where)]
+  .filter((element) => element.scrollWidth > element.clientWidth).map((element) => element.innerText)"""
 
 
 def test_a_login_leads_to_the_page(open_page: OpenPage) -> None:

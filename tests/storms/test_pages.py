@@ -10,8 +10,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from storms import totals
+from storms import history_words, totals
 from storms.models import Storm, StormPolicy
+from storms.templatetags.console import each, reduction
 from storms.totals import SILENT_ALERT
 from storms.trace import decision_trace
 from tests.factories import (
@@ -309,3 +310,23 @@ def test_the_trace_ends_with_the_resource() -> None:
     assert words(alert)[-1] == (
         f"Its RemediationRequest payments/{request.name} is applied, phase Pending; it is superseded by its storm's."
     )
+
+
+@pytest.mark.parametrize(
+    ("resources", "alerts", "words", "ratio"),
+    [
+        (0, 0, "\u2014", ""),
+        (0, 5, "100 %", ""),
+        (7, 7, "0 %", "1.0 to 1"),
+        (9, 7, "0 %", "0.8 to 1"),
+        (37, 40, "7.5 %", "1.1 to 1"),
+        (333, 1000, "67 %", "3.0 to 1"),
+        (20, 1999, "99.0 %", "100 to 1"),
+        (2, 2015, "99.9 %", "1,008 to 1"),
+        (1, 90_000, ">99.9 %", "90,000 to 1"),
+    ],
+)
+def test_not_quite_all_is_never_said_to_be_all(resources: int, alerts: int, words: str, ratio: str) -> None:
+    assert (reduction(resources, alerts), each(alerts, resources)) == (words, ratio)
+    share = max(1 - resources / alerts, 0) if alerts else None
+    assert history_words.percent(share) == (words if alerts else history_words.NOTHING)
