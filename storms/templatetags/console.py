@@ -145,7 +145,7 @@ def each(alerts: int, resources: int) -> str:
 
 @register.filter
 def share(part: int, whole: int) -> int:
-    """`part` of `whole` in percent, 0 to 100."""
+    """`part` of `whole` in percent, 0 to 100, for a bar's length."""
     return min(round(100 * part / whole), 100) if whole else 0
 
 
@@ -158,6 +158,12 @@ def percent(part: float) -> str:
     if of_hundred < 0.05:
         return "<0.1 %"
     return f"{of_hundred:.1f} %" if of_hundred < 99.95 else ">99.9 %"
+
+
+@register.filter
+def percent_of(part: int, whole: int) -> str:
+    """`part` of `whole`, which is not 0, as `percent` writes it."""
+    return percent(min(part / whole, 1))
 
 
 @register.filter
