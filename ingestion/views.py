@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion import bodies, strangers
+from ingestion import bodies, refusals
 from ingestion.adapters import generic
 from ingestion.adapters.batch import Content
 from ingestion.authentication import ReceiverAuthentication
@@ -58,7 +58,7 @@ class AlwaysJSON(BaseContentNegotiation):
 
 
 class WebhookView(APIView):
-    """`POST /api/v1/webhooks/<kind>`: every request leaves a row in the ledger, whatever its answer."""
+    """`POST /api/v1/webhooks/<kind>`: a row in the ledger, whatever its answer (but see `refusals`)."""
 
     authentication_classes = [ReceiverAuthentication]
     permission_classes = [AllowAny]
@@ -174,16 +174,19 @@ class WebhookView(APIView):
     def _record_refusal(self, error: Exception, response: Response) -> None:
         user = getattr(self.request, "_user", None)
         receiver = user if isinstance(user, KnownReceiver) else None
-        if receiver is None and not strangers.may_be_recorded():
+        receiver_id = receiver.id if receiver is not None else None
+        rejected = error.rejected if isinstance(error, AllRejected) else 0
+        # An alert that was received always has its outcome in the ledger.
+        if not rejected and not refusals.may_be_recorded(receiver_id):
             return
         try:
             record_refusal(
                 receipt=self.receipt,
-                receiver_id=receiver.id if receiver is not None else None,
+                receiver_id=receiver_id,
                 http_status=response.status_code,
                 body_bytes=self.body_bytes,
                 error=str(error),
-                rejected=error.rejected if isinstance(error, AllRejected) else 0,
+                rejected=rejected,
             )
         except (DatabaseError, InterfaceError):
             connection.close()

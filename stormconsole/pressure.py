@@ -37,6 +37,8 @@ class Reason(StrEnum):
     """A login that failed and is not in the audit: of somebody who is locked out, or one of too many."""
     STRANGER = "stranger"
     """Refused without a known token, and not in the ledger: there were too many of them."""
+    REFUSED = "refused"
+    """The same of a receiver: it sends again and again what cannot be read."""
 
 
 class PerMinute:

@@ -9,7 +9,7 @@ from django_redis import get_redis_connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion import limits, strangers
+from ingestion import limits, refusals
 from ingestion.ledger import totals
 from ingestion.models import Delivery, Receiver
 from ingestion.services import create_receiver, edit_receiver
@@ -28,7 +28,7 @@ START = 1_700_000_000_000_000
 def _forget() -> None:
     limits._full_until.clear()
     pressure._counts.clear()
-    strangers.rows._taken = 0
+    refusals._rows.clear()
 
 
 def limited(limit: int | None) -> Receiver:
@@ -214,7 +214,7 @@ def test_counts_are_kept_while_the_store_is_away(valkey, monkeypatch):
 
 
 def test_strangers_cannot_fill_the_ledger(console, monkeypatch):
-    monkeypatch.setattr(strangers.rows, "most", 5)
+    monkeypatch.setattr(refusals, "MOST", 5)
     for _ in range(12):
         assert console.post(batch(1), token="scr_guessed").status_code == 401
     assert Delivery.objects.filter(http_status=401).count() == 5
@@ -224,6 +224,25 @@ def test_strangers_cannot_fill_the_ledger(console, monkeypatch):
 
 
 def test_a_stranger_costs_one_query_and_no_reload(console, django_assert_num_queries, monkeypatch):
-    monkeypatch.setattr(strangers.rows, "most", 0)
+    monkeypatch.setattr(refusals, "MOST", 0)
     with django_assert_num_queries(1):
         assert console.post(batch(1), token="scr_guessed").status_code == 401
+
+
+def test_a_receiver_whose_requests_cannot_be_read_cannot_fill_it_either(console, monkeypatch):
+    """Nor keep another's refusals from it; but what was an alert is in it, however often."""
+    monkeypatch.setattr(refusals, "MOST", 5)
+    for _ in range(12):
+        assert console.post("{").status_code == 400
+    assert console.post("{", token="scr_guessed").status_code == 401
+    bad = payload([alert() | {"startsAt": "yesterday"}])
+    for _ in range(7):
+        assert console.post(bad).status_code == 400
+    assert list(Delivery.objects.values_list("http_status", "received").order_by("received_at")) == [
+        *[(400, 0)] * 5,
+        (401, 0),
+        *[(400, 1)] * 7,
+    ]
+    pressure.send()
+    assert pressure.shed_totals()["refused"] == 7
+    assert totals()["unaccounted"] == 0
