@@ -36,7 +36,10 @@ export function setLabels(target, labels) {
   if (target.dataset.labels === key) return;
   target.dataset.labels = key;
   const shown = Object.entries(labels).map(([name, value]) => label(element("label-name", name), element("label-value", value || "(none)")));
-  target.replaceChildren(...(shown.length ? shown : [label(element("label-value", "all alerts"))]));
+  if (!shown.length) shown.push(label(element("label-value", "all alerts")));
+  // What says the same stays: a click whose button is down on it would be lost with it.
+  const isSame = target.children.length === shown.length && shown.every((one, place) => one.isEqualNode(target.children[place]));
+  if (!isSame) target.replaceChildren(...shown);
 }
 
 function label(...parts) {
