@@ -219,10 +219,10 @@ def _target(receiver: Receiver) -> str:
 def _these(alerts: Sequence[Row] | Sequence[IncomingAlert]) -> str:
     """`12 alerts fire (KubePodCrashLooping 8, HighLatency 4)`."""
     counted = Counter(alert.alertname or "without a name" for alert in alerts)
-    named = [f"{name} {count}" for name, count in counted.most_common(NAMED)]
+    named = [f"{name} {count:,}" for name, count in counted.most_common(NAMED)]
     if len(counted) > NAMED:
         named.append(f"{len(counted) - NAMED} other names")
-    return f"{len(alerts)} alert{'s fire' if len(alerts) != 1 else ' fires'} ({', '.join(named)})"
+    return f"{len(alerts):,} alert{'s fire' if len(alerts) != 1 else ' fires'} ({', '.join(named)})"
 
 
 def _them(alerts: Sequence[Row]) -> str:

@@ -31,7 +31,10 @@ MAX_EDITS = 5
 
 
 class AllRejected(Problem):
-    """No alert of the batch is valid: 400; `rejected` is how many there were."""
+    """No alert of the batch is valid: 400; `rejected` is how many there were.
+
+    Alerts that the receiver may not send are readable, and are set aside with a 202.
+    """
 
     def __init__(self, rejected: list[Rejected]) -> None:
         errors = [(item.pointer, item.error) for item in rejected[:MAX_ERRORS_SHOWN]]
@@ -69,6 +72,8 @@ def ingest(*, content: Content, receiver: KnownReceiver, receipt: Receipt) -> In
         if receiver.alerts_per_minute not in counted_against:
             counted_against.append(receiver.alerts_per_minute)
             require_within_limit(receiver, len(batch.alerts) + len(batch.rejected))
+        if not batch.readable:
+            raise AllRejected(batch.rejected)
         results = record_batch(
             batch=batch,
             receipt=receipt,
@@ -140,14 +145,11 @@ def record_batch(
 
 
 def _parse(kind: str, content: Content, terms: Terms) -> Batch:
-    """Raises: Problem 400. Alerts that the receiver may not send are readable, and are set aside with a 202."""
+    """Raises: Problem 400."""
     try:
-        batch = PARSERS[kind](content, terms)
+        return PARSERS[kind](content, terms)
     except PayloadError as error:
         raise Problem(400, f"The body cannot be read: {error}.", errors=[(error.pointer, str(error))]) from error
-    if not batch.readable:
-        raise AllRejected(batch.rejected)
-    return batch
 
 
 def require_same(receiver: KnownReceiver) -> None:

@@ -1,6 +1,7 @@
 """Refused requests that brought no alert: the first of each minute are in the ledger, all of them are counted.
 
-Whoever reaches the port, or has a token and a program that is broken, could otherwise fill the disk with rows.
+Whoever reaches the port, or has a token and a program that is broken, could otherwise fill the disk with rows. What
+was an alert always has its outcome in the ledger; there the receiver's limit is the bound.
 """
 
 from stormconsole import pressure
@@ -20,5 +21,5 @@ def may_be_recorded(receiver_id: int | None) -> bool:
     """
     if _rows.setdefault(receiver_id, PerMinute(MOST)).take():
         return True
-    pressure.count(Reason.STRANGER if receiver_id is None else Reason.REFUSED)
+    pressure.count(Reason.STRANGER if receiver_id is None else Reason.REFUSED, receiver_id)
     return False

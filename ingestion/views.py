@@ -176,7 +176,6 @@ class WebhookView(APIView):
         receiver = user if isinstance(user, KnownReceiver) else None
         receiver_id = receiver.id if receiver is not None else None
         rejected = error.rejected if isinstance(error, AllRejected) else 0
-        # An alert that was received always has its outcome in the ledger.
         if not rejected and not refusals.may_be_recorded(receiver_id):
             return
         try:

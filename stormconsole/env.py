@@ -1,7 +1,9 @@
 """Typed readers of environment variables: a wrong value stops the start and names the variable."""
 
+import re
 from collections.abc import Callable
 from functools import partial
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 T = TypeVar("T")
 
 USUAL_PORTS = {"http": 80, "https": 443}
+DEVIATIONS = set("\u00df\u03c2\u200c\u200d")
+"""Unicode Technical Standard 46, section 7: the letters of which IDNA's two versions make different names."""
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _env = environ.Env()
 
 
@@ -100,15 +105,30 @@ def origin_of(address: str) -> str:
 def ascii_host(host: str) -> str:
     """A host's name as name servers know it: lower case, IDNA, without the root's dot.
 
-    Raises: UnicodeError (a ValueError) for a name that none could know.
+    Raises: UnicodeError (a ValueError) for a name that none could know, and for one that IDNA of 2003, which Python
+        has, and that of 2008 take for two different hosts.
     """
     host = host.lower()
+    if DEVIATIONS & set(host):
+        raise UnicodeError("it has a letter that stands for two hosts: write it as xn--...")
     return (host if host.isascii() else host.encode("idna").decode()).rstrip(".")
 
 
 def hosts(name: str) -> list[str]:
     """A comma-separated list of hosts' names, addresses and networks; names as `ascii_host` spells them."""
-    return [_read(name, partial(ascii_host, host), f"{host!r} is no name of a host") for host in names(name)]
+    return [
+        _read(name, partial(_host, item), f"expected hosts, addresses and networks, got {item!r}")
+        for item in names(name)
+    ]
+
+
+def _host(item: str) -> str:
+    if "/" in item or ":" in item:
+        return str(ip_network(item, strict=False)) if "/" in item else str(ip_address(item))
+    host = ascii_host(item)
+    if not _HOST.fullmatch(host):
+        raise ValueError("a name of letters, digits, hyphens and dots")
+    return host
 
 
 def netloc_of(scheme: str, host: str, port: int | None) -> str:

@@ -1,7 +1,7 @@
-"""What the web processes turned away at their edge: counted here, summed over all of them in Valkey.
+"""What the web processes turned away, or left unrecorded: counted here, summed over all of them in Valkey.
 
-`stormconsole:shed` is a hash of reason -> how often, since Valkey was last empty; `receiver_limit:7` is receiver 7's
-part. Counting costs an addition; the sums are sent at most once a second, and later if Valkey is away.
+`stormconsole:shed` is a hash of reason -> how often, since Valkey was last empty; `receiver_limit:7` and `refused:7`
+are receiver 7's parts. Counting costs an addition; the sums are sent at most once a second, later if Valkey is away.
 """
 
 from __future__ import annotations

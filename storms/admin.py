@@ -158,7 +158,7 @@ class StormAdmin(InConsole, StormBulkActions, ReadOnlyAdmin):
 
     @display(description="Firing / alerts", ordering="alert_count")
     def shown_alerts(self, storm: Storm) -> str:
-        return f"{storm.firing_count} / {storm.alert_count}"
+        return f"{storm.firing_count:,} / {storm.alert_count:,}"
 
     @display(description="Resource", label=SYNC_COLOURS)
     def shown_request(self, storm: Storm) -> tuple[str, Any] | None:
@@ -180,7 +180,7 @@ class StormAdmin(InConsole, StormBulkActions, ReadOnlyAdmin):
     @display(description="Members")
     def members(self, storm: Storm) -> str:
         url = reverse("admin:storms_alert_changelist")
-        return href(f"{url}?storm__id__exact={storm.pk}", f"Its {storm.alert_count} alerts")
+        return href(f"{url}?storm__id__exact={storm.pk}", f"Its {storm.alert_count:,} alerts")
 
     @display(description="Alert names")
     def shown_names(self, storm: Storm) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storms import figures
 from storms.history import Report
 from storms.statistics import Change, Intake, Summary, change
-from storms.templatetags import console
 from storms.templatetags.console import figure, lasting, span
 
 NOTHING = "-"
@@ -145,4 +145,4 @@ def arrow(by: float) -> str:
 
 
 def percent(share: float | None) -> str:
-    return NOTHING if share is None else console.percent(share)
+    return NOTHING if share is None else figures.percent(share)

@@ -264,7 +264,7 @@ class Storm(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.group_title} · {self.alert_count} alerts"
+        return f"{self.group_title} · {self.alert_count:,} alerts"
 
     @property
     def begins_at(self) -> datetime:

@@ -114,8 +114,8 @@ def _suspects(storm: Storm) -> list[Document]:
             "label": suspect.counted.name,
             "value": suspect.counted.value,
             "alerts": suspect.counted.in_storm,
-            "share": round(suspect.share, 4),
-            "share_elsewhere": round(suspect.share_elsewhere, 4),
+            "share": round(suspect.share, 6),
+            "share_elsewhere": round(suspect.share_elsewhere, 6),
             "lift": round(suspect.lift, 2),
         }
         for suspect in breakdown_of(storm).suspects

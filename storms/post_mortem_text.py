@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from storms.figures import percent
 from storms.hostile import markdown_safe
 
 Document = dict[str, Any]
@@ -94,8 +95,8 @@ def _suspects(suspects: list[Document]) -> Iterator[str]:
         (
             f"{one['label']}={one['value']}",
             one["alerts"],
-            f"{one['share']:.0%}",
-            f"{one['share_elsewhere']:.1%}",
+            percent(one["share"]),
+            percent(one["share_elsewhere"]),
             f"{one['lift']} times",
         )
         for one in suspects

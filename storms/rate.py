@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from storms.figures import rounded
+
 BUCKET_SECONDS = 15
 BUCKETS = 60
 """A quarter of an hour."""
@@ -55,7 +57,7 @@ def rate_of(recent: Mapping[str, Any], now: float) -> Rate:
     # The minute slides: of the bucket that it enters, the part counts that it still covers.
     elapsed = now / BUCKET_SECONDS - last
     latest, before = (_minute(bars, end, elapsed) for end in (BUCKETS, BUCKETS - MINUTE_BUCKETS))
-    return Rate(bars, round(latest), _trend(latest, before))
+    return Rate(bars, int(rounded(latest)), _trend(latest, before))
 
 
 def _minute(bars: list[int], end: int, elapsed: float) -> float:

@@ -111,7 +111,7 @@ function describe(index, replaying) {
   set("firing", course.firing[index].toLocaleString("en"));
   set("resolved", course.resolved[index].toLocaleString("en"));
   set("new", course.new[index].toLocaleString("en"));
-  at.setAttribute("aria-valuetext", `${iso.slice(11, 19)} UTC: ${course.firing[index]} firing, ${course.resolved[index]} resolved`);
+  at.setAttribute("aria-valuetext", `${iso.slice(11, 19)} UTC: ${course.firing[index].toLocaleString("en")} firing, ${course.resolved[index].toLocaleString("en")} resolved`);
   part("names").closest("table").hidden = !replaying;
   if (replaying) nameBars(index);
   const event = course.events.findLast((one) => one.at <= seconds);

@@ -22,9 +22,9 @@ export function showHeld({ groups, more, alerts }) {
   if (rows.includes(focused) && focused !== document.activeElement) focused.focus({ preventScroll: true });
   section.hidden = !groups.length;
   if (alerts < COUNTED) setTotal("held", alerts); // sooner than the totals say it
-  setText(section.querySelector("[data-how-many]"), String(groups.length + more));
+  setText(section.querySelector("[data-how-many]"), (groups.length + more).toLocaleString("en"));
   section.querySelector("[data-more]").hidden = !more;
-  setText(section.querySelector("[data-more] span"), String(more));
+  setText(section.querySelector("[data-more] span"), more.toLocaleString("en"));
 }
 
 function fill(row, group) {
@@ -36,7 +36,7 @@ function fill(row, group) {
   setNumber(field("counted"), group.counted, isNew);
   setText(field("threshold"), group.threshold.toLocaleString("en"));
   field("share").setAttribute("width", Math.min((100 * group.counted) / group.threshold, 100));
-  setText(field("held"), String(group.held));
+  setText(field("held"), group.held.toLocaleString("en"));
   setUntil(field("release").firstElementChild, group.release_at);
   setText(field("policy"), group.policy);
   return row;

@@ -91,6 +91,6 @@ function setNames(paragraph, storm) {
     span.append(Object.assign(document.createElement("b"), { textContent: count.toLocaleString("en") }));
     return span;
   });
-  if (storm.alert_names_more) names.push(element("name more", `+${storm.alert_names_more} more`));
+  if (storm.alert_names_more) names.push(element("name more", `+${storm.alert_names_more.toLocaleString("en")} more`));
   paragraph.replaceChildren(...names);
 }

@@ -6,7 +6,7 @@ import { setTime } from "./time.js";
 export function showTotals(totals) {
   for (const [name, value] of Object.entries(totals)) if (typeof value === "number") setTotal(name, value);
   const { alerts_24h: alerts, resources_24h: resources } = totals;
-  // The words are those of storms/templatetags/console.py.
+  // The words are those of storms/figures.py.
   setText(total("reduction"), alerts ? percent(Math.max(1 - resources / alerts, 0)) : "—");
   setText(total("each"), resources ? `${ratio(alerts / resources)} to 1` : "");
   if (totals.last_alert_at) noteAlert(totals.last_alert_at);
@@ -14,13 +14,19 @@ export function showTotals(totals) {
 
 function percent(part) {
   const ofHundred = 100 * part;
-  if (part === 0 || part === 1 || (ofHundred >= 9.95 && ofHundred < 98.95)) return `${ofHundred.toFixed(0)} %`;
+  if (part === 0 || part === 1 || (ofHundred >= 9.95 && ofHundred < 98.95)) return `${rounded(ofHundred, 0).toFixed(0)} %`;
   if (ofHundred < 0.05) return "<0.1 %";
-  return ofHundred < 99.95 ? `${ofHundred.toFixed(1)} %` : ">99.9 %";
+  return ofHundred < 99.95 ? `${rounded(ofHundred, 1).toFixed(1)} %` : ">99.9 %";
 }
 
 function ratio(number) {
-  return number < 99.95 ? number.toFixed(1) : Math.round(number).toLocaleString("en");
+  return number < 99.95 ? rounded(number, 1).toFixed(1) : rounded(number, 0).toLocaleString("en");
+}
+
+// Halves go up, as in storms/figures.py: toFixed sees them a little above or below.
+function rounded(number, digits) {
+  const scale = 10 ** digits;
+  return Math.floor(number * scale + 0.5) / scale;
 }
 
 // When the newest alert came: the totals say it every few seconds, a storm's message at once.

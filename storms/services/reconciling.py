@@ -107,7 +107,7 @@ def _miscounted(storm_id: str, alerts: int, firing: int, real_alerts: int, real_
         requests.mark_storms_due(storm_ids=[UUID(storm_id)])
         return True
 
-    detail = f"The row says {alerts} alerts, {firing} firing; there are {real_alerts}, {real_firing} firing"
+    detail = f"The row says {alerts:,} alerts, {firing:,} firing; there are {real_alerts:,}, {real_firing:,} firing"
     return Found(Finding("counts_differ", f"storm {storm_id}", detail, key=storm_id), repair)
 
 

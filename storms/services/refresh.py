@@ -275,5 +275,5 @@ def _facts(storm: Storm, counted: _Counted, severity: str) -> StormFacts:
         environment=counted.environment,
         priority=counted.priority,
         labels={**storm.group_labels, **common, "severity": severity},
-        annotations={"summary": f"{counted.alerts} alerts in {storm.group_title}"},
+        annotations={"summary": f"{counted.alerts:,} alerts in {storm.group_title}"},
     )

@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from storms import heatmap, hostile
+from storms import figures, heatmap, hostile
 from storms.choices import AuditAction
 from storms.heatmap import Cell
 from storms.models import AuditEntry, Storm
@@ -19,6 +19,8 @@ from storms.rate import Rate, rate_of
 from storms.yaml_text import yaml_text
 
 register = template.Library()
+for _filter in (figures.percent, figures.reduction, figures.each):
+    register.filter(_filter)
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 NO_COUNTDOWN = SafeString('<time data-until datetime=""></time>')
@@ -129,41 +131,15 @@ def rate(recent: Mapping[str, Any]) -> Rate:
 
 
 @register.filter
-def reduction(resources: int, alerts: int) -> str:
-    """By how much fewer resources than alerts there are, as `percent` writes it; a dash where none came."""
-    return percent(max(1 - resources / alerts, 0)) if alerts else "—"
-
-
-@register.filter
-def each(alerts: int, resources: int) -> str:
-    """Alerts for each resource: `34.2 to 1`, `1,008 to 1`; nothing where there is none."""
-    if not resources:
-        return ""
-    number = alerts / resources
-    return f"{number:.1f} to 1" if number < 99.95 else f"{number:,.0f} to 1"
-
-
-@register.filter
 def share(part: int, whole: int) -> int:
     """`part` of `whole` in percent, 0 to 100, for a bar's length."""
     return min(round(100 * part / whole), 100) if whole else 0
 
 
 @register.filter
-def percent(part: float) -> str:
-    """0 to 1 as `42 %`, near the ends as `0.4 %` and `99.6 %`; but for 0 and 1 at least `<0.1 %`, at most `>99.9 %`."""
-    of_hundred = 100 * part
-    if part in {0, 1} or 9.95 <= of_hundred < 98.95:
-        return f"{of_hundred:.0f} %"
-    if of_hundred < 0.05:
-        return "<0.1 %"
-    return f"{of_hundred:.1f} %" if of_hundred < 99.95 else ">99.9 %"
-
-
-@register.filter
 def percent_of(part: int, whole: int) -> str:
     """`part` of `whole`, which is not 0, as `percent` writes it."""
-    return percent(min(part / whole, 1))
+    return figures.percent(min(part / whole, 1))
 
 
 @register.filter

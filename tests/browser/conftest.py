@@ -72,17 +72,24 @@ def log_in_as(page: Page, username: str, password: str) -> None:
 def open_page(browser: Browser, console: Console, request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
     """`open_page("/", **context_options)`: a logged-in page that fails the test on what `problems` tells of.
 
-    A user types the password once for each console, and again where that session is over.
+    A user types the password once for each console, and again where that session is over, or with `own_session`.
     A test that provokes such a thing names it: `@pytest.mark.expects_problem("403 .*/note/$")`.
     """
     problems = Problems(console.stack.urls)
     contexts = []
 
-    def open_(path: str, *, log_in: bool = True, user: tuple[str, str] = (USER, PASSWORD), **options: Any) -> Page:
+    def open_(
+        path: str,
+        *,
+        log_in: bool = True,
+        user: tuple[str, str] = (USER, PASSWORD),
+        own_session: bool = False,
+        **options: Any,
+    ) -> Page:
         context = browser.new_context(base_url=console.stack.url, **options)
         contexts.append(context)
         problems.watch(context)
-        if log_in:
+        if log_in and not own_session:
             context.add_cookies(console.cookies.get(user, []))
         page = context.new_page()
         page.set_default_timeout(15_000)

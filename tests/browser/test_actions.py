@@ -39,7 +39,7 @@ def hands(page: Page) -> Locator:
 def test_what_one_does_the_other_sees_without_a_reload(open_page: OpenPage, console: Console, namespace: str) -> None:
     console.send(namespace, 10)
     now, mine = open_page("/"), storm_page(open_page, namespace)
-    theirs = storm_page(open_page, namespace)
+    theirs = storm_page(open_page, namespace, own_session=True)
     expect_live(now)
     for page in (now, theirs):
         page.evaluate("window.notReloaded = true")

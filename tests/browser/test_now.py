@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, WebSocket, WebSocketRoute, expect
 
+from storms.figures import each, reduction
 from storms.rate import BUCKET_SECONDS, rate_of, recent_counts
-from storms.templatetags.console import each, reduction
 from tests.browser.conftest import PASSWORD, USER, Console, log_in_as
 from tests.harness.http import resolved
 from tests.harness.wait import wait_until
@@ -120,6 +120,27 @@ def test_more_storms_than_a_snapshot_holds_are_counted(open_page: OpenPage, cons
     expect(page.locator("#state")).to_have_value("open")
 
 
+def test_a_click_is_not_lost_to_the_first_message(open_page: OpenPage, console: Console, namespace: str) -> None:
+    """What is under the pointer stays the same element, if it says the same."""
+    console.send(namespace, 10)
+    page = open_page("/")
+    messages: list[tuple[WebSocketRoute, str | bytes]] = []
+
+    def hold(socket: WebSocketRoute) -> None:
+        socket.connect_to_server().on_message(lambda message: messages.append((socket, message)))
+
+    page.route_web_socket(re.compile("/ws/storms/$"), hold)
+    page.reload()
+    row(page, namespace).locator("a.group .label-value").hover()
+    wait_until(lambda: page.wait_for_timeout(50) or messages, 15, "the first message")
+    page.mouse.down()
+    for socket, message in messages:
+        socket.send(message)
+    expect_live(page)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("/storms/"))
+
+
 def test_the_noise_reduction_is_written_alike_by_server_and_page_and_fits(open_page: OpenPage) -> None:
     """Not quite all is not 100 %, and a ratio of thousands is not cut off at the edge of its tile."""
     page = open_page("/")
@@ -128,6 +149,7 @@ def test_the_noise_reduction_is_written_alike_by_server_and_page_and_fits(open_p
     page.reload()
     wait_until(lambda: page.wait_for_timeout(50) or sockets, 15, "the page's WebSocket")
     sums = [(2015, 2), (0, 0), (7, 7), (40, 37), (1000, 333), (1999, 20), (200_000, 2010), (999_999, 80), (5, 0)]
+    sums += [(8, 7), (16, 15), (5, 4), (201, 2)]  # halves
     for alerts, resources in sums:
         none = {"open_storms": 0, "settled_storms": 0, "firing_in_storms": 0}
         totals = none | {"alerts_24h": alerts, "resources_24h": resources}
@@ -226,7 +248,7 @@ def test_a_group_that_counts_is_seen_with_its_countdown(open_page: OpenPage, con
 
 
 def test_what_one_acknowledges_in_the_row_the_other_sees(open_page: OpenPage, console: Console, namespace: str) -> None:
-    mine, theirs = open_page("/"), open_page("/")
+    mine, theirs = open_page("/"), open_page("/", own_session=True)
     for page in (mine, theirs):
         expect_live(page)
         page.evaluate("window.notReloaded = true")

@@ -162,7 +162,7 @@ def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
         console.send(namespace, 1)
         expect(theirs.locator(ALERTS)).to_have_text(str(11 + second))
         theirs.clock.run_for(1000)
-    mine = storm_page(open_page, namespace)
+    mine = storm_page(open_page, namespace, own_session=True)
     mine.locator("#hands").get_by_role("button", name="Acknowledge").click()
     expect(theirs.locator("#head")).to_contain_text("by root", timeout=2_000)
 

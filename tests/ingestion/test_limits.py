@@ -1,5 +1,6 @@
 """A receiver's limit: whole batches are refused with 503, all of it in one call of the store, and nothing is lost."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +26,13 @@ START = 1_700_000_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> None:
+def _forget() -> Iterator[None]:
+    forget()
+    yield
+    forget()
+
+
+def forget() -> None:
     limits._full_until.clear()
     pressure._counts.clear()
     refusals._rows.clear()
@@ -213,7 +220,13 @@ def test_counts_are_kept_while_the_store_is_away(valkey, monkeypatch):
 # --- strangers
 
 
-def test_strangers_cannot_fill_the_ledger(console, monkeypatch):
+@pytest.fixture
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The minute of `PerMinute` does not end during the test."""
+    monkeypatch.setattr(pressure.time, "monotonic", lambda: 60_000.0)
+
+
+def test_strangers_cannot_fill_the_ledger(console, monkeypatch, one_minute):
     monkeypatch.setattr(refusals, "MOST", 5)
     for _ in range(12):
         assert console.post(batch(1), token="scr_guessed").status_code == 401
@@ -229,7 +242,7 @@ def test_a_stranger_costs_one_query_and_no_reload(console, django_assert_num_que
         assert console.post(batch(1), token="scr_guessed").status_code == 401
 
 
-def test_a_receiver_whose_requests_cannot_be_read_cannot_fill_it_either(console, monkeypatch):
+def test_a_receiver_whose_requests_cannot_be_read_cannot_fill_it_either(console, monkeypatch, one_minute):
     """Nor keep another's refusals from it; but what was an alert is in it, however often."""
     monkeypatch.setattr(refusals, "MOST", 5)
     for _ in range(12):
@@ -244,5 +257,13 @@ def test_a_receiver_whose_requests_cannot_be_read_cannot_fill_it_either(console,
         *[(400, 1)] * 7,
     ]
     pressure.send()
-    assert pressure.shed_totals()["refused"] == 7
+    receiver = Receiver.objects.get(name="test")
+    assert get_redis_connection("default").hmget(pressure.KEY, "refused", f"refused:{receiver.id}") == [b"7", b"7"]
+    assert totals()["unaccounted"] == 0
+
+
+def test_what_is_invalid_counts_against_the_limit_too(console):
+    limited(3)
+    bad = payload([alert() | {"startsAt": "yesterday"}])
+    assert [console.post(bad).status_code for _ in range(4)] == [400, 400, 400, 503]
     assert totals()["unaccounted"] == 0

@@ -75,7 +75,7 @@ def test_stacks_share_nothing(stack_factory: Callable[..., Stack]) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_test_that_commits_leaves_the_database_as_it_was() -> None:
-    """Whatever it made, changed or deleted, also in tables that refuse to delete; a generation is never taken back."""
+    """Whatever it made, changed or deleted; a generation is never taken back."""
     policies, permissions = list(StormPolicy.objects.values()), set(Permission.objects.values_list())
     generation = ConfigGeneration.objects.get().value
     storm = make_storm()

@@ -216,11 +216,39 @@ def test_credentials_are_read_line_by_line_and_never_repeated(tmp_path: Path, mo
         assert "abc" not in str(refused.value)
 
 
-def test_a_name_in_another_script_is_the_same_host_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_in_another_script_is_the_same_host_wherever_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
     monkeypatch.setenv("OUTGOING_CREDENTIALS", "https://Alarm.M\u00fcller.example\u3002:9093 Bearer abc")
     monkeypatch.setenv("ALLOWED_OUTGOING", "Alarm.M\u00dcLLER.example, 10.0.0.0/8, ::1")
     assert env.credentials("OUTGOING_CREDENTIALS") == {"https://alarm.xn--mller-kva.example:9093": "Bearer abc"}
     assert env.hosts("ALLOWED_OUTGOING") == ["alarm.xn--mller-kva.example", "10.0.0.0/8", "::1"]
-    monkeypatch.setenv("ALLOWED_OUTGOING", "m\u00fcller..example")
-    with pytest.raises(ImproperlyConfigured, match=r"ALLOWED_OUTGOING: .m.ller\.\.example. is no name of a host"):
+
+    settings.OUTGOING_CREDENTIALS = env.credentials("OUTGOING_CREDENTIALS")
+    settings.ALLOWED_OUTGOING = env.hosts("ALLOWED_OUTGOING")[:1]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", ("192.168.0.9", 9093))])
+    to = outgoing.destination("https://ALARM.m\u00fcller.example.:9093/api")
+    assert (to.host, to.credentials) == ("alarm.xn--mller-kva.example", {"Authorization": "Bearer abc"})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "m\u00fcller..example",
+        "fa\u00df.example",  # fass.example once, another host today
+        "http://alertmanager:9093",
+        "alertmanager:9093",
+        "[::1]",
+        "10.0.0.0/33",
+        "a..b",
+    ],
+)
+def test_what_is_no_host_stops_the_start(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_OUTGOING", f"am.example,{wrong}")
+    with pytest.raises(ImproperlyConfigured, match="ALLOWED_OUTGOING: expected hosts, addresses and networks, got"):
         env.hosts("ALLOWED_OUTGOING")
+
+
+def test_a_name_that_stands_for_two_hosts_is_not_asked() -> None:
+    with pytest.raises(outgoing.OutgoingRefused, match="write it as xn--"):
+        outgoing.destination("https://fa\u00df.example/")

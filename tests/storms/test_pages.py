@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from storms import history_words, totals
+from storms.figures import each, reduction
 from storms.models import Storm, StormPolicy
-from storms.templatetags.console import each, reduction
 from storms.totals import SILENT_ALERT
 from storms.trace import decision_trace
 from tests.factories import (
@@ -322,6 +322,9 @@ def test_the_trace_ends_with_the_resource() -> None:
         (37, 40, "7.5 %", "1.1 to 1"),
         (333, 1000, "67 %", "3.0 to 1"),
         (20, 1999, "99.0 %", "100 to 1"),
+        (7, 8, "13 %", "1.1 to 1"),
+        (15, 16, "6.3 %", "1.1 to 1"),
+        (2, 201, "99.0 %", "101 to 1"),
         (2, 2015, "99.9 %", "1,008 to 1"),
         (1, 90_000, ">99.9 %", "90,000 to 1"),
     ],
