@@ -166,6 +166,13 @@ function markRisen(before, after) {
   }
 }
 
+// What was typed into a search before the scripts were there is no change that htmx sees.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const field of document.querySelectorAll("form[hx-get] [data-search]")) {
+    if (field.value !== field.defaultValue) field.form.requestSubmit();
+  }
+});
+
 // The focus has gone on only after the event.
 document.addEventListener("focusout", () => setTimeout(() => heldBack && replace(heldBack)));
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, field, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, field, open_storm, row
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +27,7 @@ def namespace() -> str:
 
 def storm_page(open_page: OpenPage, namespace: str, **options: object) -> Page:
     page = open_page("/", **options)
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     return page
 
 
@@ -147,8 +146,7 @@ def test_who_may_only_look_has_no_buttons(open_page: OpenPage, console: Console,
     for name in (namespace, late):
         expect(row(page, name)).to_be_visible()
         expect(row(page, name).get_by_role("button")).to_have_count(0)
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     expect(page.locator("#alerts tbody tr")).to_have_count(10)
     expect(page.locator('main form[method="post"], main .menu, #hands')).to_have_count(0)
 

@@ -40,6 +40,13 @@ def expect_live(page: Page) -> None:
     expect(page.locator("#connection")).to_have_attribute("data-state", "live", timeout=30_000)
 
 
+def open_storm(page: Page, namespace: str) -> None:
+    """Follow a row's link. Now may be live too: it is waited for the storm's own page."""
+    row(page, namespace).locator("a.group").click()
+    page.wait_for_url("**/storms/**")
+    expect_live(page)
+
+
 def failing(status: int) -> Callable[[Route], None]:
     """For `Page.route`: an answer with this status, or none at all with 0."""
     return lambda route: route.fulfill(status=status, body="<h1>no</h1>") if status else route.abort()
@@ -459,8 +466,7 @@ def test_who_logs_out_elsewhere_is_told(open_page: OpenPage) -> None:
 def test_a_storm_s_page_follows_it(open_page: OpenPage, console: Console, namespace: str) -> None:
     console.send(namespace, 10)
     page = open_page("/")
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     alerts = page.locator('[data-number="alerts"]')
     expect(alerts).to_have_text("10")
     page.get_by_text("As applied last").click()

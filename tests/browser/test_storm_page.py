@@ -9,10 +9,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.browser.conftest import PASSWORD, Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, field, look_away, look_back, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, field, look_away, look_back, open_storm, row
 from tests.harness.wait import wait_until
 
 pytestmark = pytest.mark.slow
@@ -53,8 +53,7 @@ def namespace() -> str:
 
 def storm_page(open_page: OpenPage, namespace: str, **options: object) -> Page:
     page = open_page("/", **options)
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     return page
 
 
@@ -120,8 +119,7 @@ def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
     page = open_with_a_clock(open_page, console, namespace)
     page.clock.pause_at(page.evaluate("Date.now() + 1000"))
     asked = fetches(page)
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     assert asked == []  # time stands still, and so does the page
     console.send(namespace, 2)
     expect(page.locator(ALERTS)).to_have_text("12")
@@ -139,8 +137,7 @@ def test_counts_come_with_the_message_and_the_page_is_fetched_rarely(
 
 def test_a_part_with_a_pace_misses_no_change(open_page: OpenPage, console: Console, namespace: str) -> None:
     page = open_with_a_clock(open_page, console, namespace)
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     found = page.locator("#resources-found tbody tr")
     expect(found).to_have_count(10)
     asked = fetches(page)
@@ -157,6 +154,7 @@ def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
     theirs = open_with_a_clock(open_page, console, namespace)
     storm = row(theirs, namespace).locator("a.group")
     storm.click()
+    theirs.wait_for_url("**/storms/**")
     expect_live(theirs)
     for second in range(4):
         console.send(namespace, 1)
@@ -169,8 +167,7 @@ def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
 
 def test_a_hidden_page_is_not_fetched(open_page: OpenPage, console: Console, namespace: str) -> None:
     page = open_with_a_clock(open_page, console, namespace)
-    row(page, namespace).locator("a.group").click()
-    expect_live(page)
+    open_storm(page, namespace)
     page.clock.run_for(10_000)
     asked = fetches(page)
     look_away(page)
@@ -316,6 +313,23 @@ def test_a_search_answers_while_one_types_and_outlives_a_change(
     expect(page.locator("tbody tr")).to_have_count(1)
     page.get_by_role("link", name="needle-1 in").click()
     expect(page.locator("tbody tr")).to_have_count(13)
+
+
+def test_what_is_typed_before_the_scripts_are_there_is_searched_for(
+    open_page: OpenPage, console: Console, namespace: str
+) -> None:
+    console.send(namespace, 10)
+    console.send(namespace, 1, pod="needle-1")
+    page = storm_page(open_page, namespace)
+    late: list[Route] = []
+    page.route("**/htmx.min*.js", lambda route: late.append(route))
+    page.goto(page.url, wait_until="commit")
+    page.locator("#alerts-q").press_sequentially("needle")
+    expect(page.locator("#alerts-found tbody tr")).to_have_count(11)
+    for route in late:
+        route.continue_()
+    expect(page.locator("#alerts-found tbody tr")).to_have_count(1)
+    expect(page.locator("#alerts-q")).to_have_value("needle")
 
 
 def test_an_edit_in_the_cluster_is_shown_field_by_field(open_page: OpenPage, console: Console, namespace: str) -> None:
