@@ -29,7 +29,7 @@ from redis.exceptions import RedisError
 from ingestion import receivers
 from ingestion.adapters.alertmanager_api import HeldAlert
 from ingestion.adapters.batch import Batch
-from ingestion.alertmanager_client import AlertmanagerAway, held_alerts
+from ingestion.alertmanager_client import NAMED, AlertmanagerAway, held_alerts
 from ingestion.ingest import record_batch, require_same, under_current_terms
 from ingestion.ledger import RECONCILED, Receipt
 from ingestion.models import Receiver, ReceiverKind
@@ -48,8 +48,6 @@ BATCH = 1000
 """Alerts of a delivery."""
 MOST = 20_000
 """Disagreements of a receiver that are looked at in one run, the oldest rows first; the next goes on."""
-NAMED = 3
-"""Names that a message gives as examples."""
 
 _PRECISION = timedelta(milliseconds=1)
 """Alertmanager's API cuts times to it, where its webhook gives all digits."""

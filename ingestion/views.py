@@ -173,8 +173,7 @@ class WebhookView(APIView):
 
     def _record_refusal(self, error: Exception, response: Response) -> None:
         user = getattr(self.request, "_user", None)
-        receiver = user if isinstance(user, KnownReceiver) else None
-        receiver_id = receiver.id if receiver is not None else None
+        receiver_id = user.id if isinstance(user, KnownReceiver) else None
         rejected = error.rejected if isinstance(error, AllRejected) else 0
         if not rejected and not refusals.may_be_recorded(receiver_id):
             return

@@ -123,8 +123,10 @@ def hosts(name: str) -> list[str]:
 
 
 def _host(item: str) -> str:
-    if "/" in item or ":" in item:
-        return str(ip_network(item, strict=False)) if "/" in item else str(ip_address(item))
+    if "/" in item:
+        return str(ip_network(item, strict=False))
+    if ":" in item:
+        return str(ip_address(item))
     host = ascii_host(item)
     if not _HOST.fullmatch(host):
         raise ValueError("a name of letters, digits, hyphens and dots")

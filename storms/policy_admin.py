@@ -166,15 +166,15 @@ class StormPolicyAdmin(ModelAdmin):
 
     @display(description="Window", ordering="window_seconds")
     def shown_window(self, policy: StormPolicy) -> str:
-        return f"{policy.window_seconds}\N{NO-BREAK SPACE}s"
+        return _seconds(policy.window_seconds)
 
     @display(description="Hold", ordering="hold_seconds")
     def shown_hold(self, policy: StormPolicy) -> str:
-        return f"{policy.hold_seconds}\N{NO-BREAK SPACE}s" if policy.hold_seconds else "at once"
+        return _seconds(policy.hold_seconds) if policy.hold_seconds else "at once"
 
     @display(description="Quiet", ordering="quiet_seconds")
     def shown_quiet(self, policy: StormPolicy) -> str:
-        return f"{policy.quiet_seconds}\N{NO-BREAK SPACE}s"
+        return _seconds(policy.quiet_seconds)
 
     @display(description="Open", ordering="open_storm_count")
     def open_storms(self, policy: StormPolicy) -> str:
@@ -340,3 +340,8 @@ def _alert(text: str) -> Alert | None:
 def labels_text(labels: dict[str, str]) -> str:
     """As `parse_labels` reads them back, whatever is in them."""
     return json.dumps(labels, ensure_ascii=False, indent=1)
+
+
+def _seconds(number: int) -> str:
+    """In a narrow column, on one line."""
+    return f"{number}\N{NO-BREAK SPACE}s"

@@ -2,6 +2,7 @@
 // while a live storm is quiet, only time goes on, and the data is fetched now and then.
 
 import { CourseCharts } from "./charts.js";
+import { written } from "./dom.js";
 import { ask, whenSeen } from "./requests.js";
 
 const LIVE_AGAIN = 20000;
@@ -108,10 +109,8 @@ function describe(index, replaying) {
   part("time").dateTime = iso;
   set("severity", severity ?? "quiet");
   document.getElementById("moment").dataset.severity = severity ?? "none";
-  set("firing", course.firing[index].toLocaleString("en"));
-  set("resolved", course.resolved[index].toLocaleString("en"));
-  set("new", course.new[index].toLocaleString("en"));
-  at.setAttribute("aria-valuetext", `${iso.slice(11, 19)} UTC: ${course.firing[index].toLocaleString("en")} firing, ${course.resolved[index].toLocaleString("en")} resolved`);
+  for (const name of ["firing", "resolved", "new"]) set(name, written(course[name][index]));
+  at.setAttribute("aria-valuetext", `${iso.slice(11, 19)} UTC: ${written(course.firing[index])} firing, ${written(course.resolved[index])} resolved`);
   part("names").closest("table").hidden = !replaying;
   if (replaying) nameBars(index);
   const event = course.events.findLast((one) => one.at <= seconds);
@@ -131,7 +130,7 @@ function nameBars(index) {
     const [title, bar, number] = rows.children[i].children;
     title.textContent = line.name || "(no name)";
     bar.querySelector("rect").setAttribute("width", (100 * line.firing[index]) / most);
-    number.textContent = line.firing[index].toLocaleString("en");
+    number.textContent = written(line.firing[index]);
   });
 }
 

@@ -11,14 +11,18 @@ export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
 }
 
-// As `intcomma` and toLocaleString("en") write it.
+// As `intcomma` writes it, whatever the reader's language: numberIn reads it back.
+export function written(number) {
+  return number.toLocaleString("en");
+}
+
 export function numberIn(element) {
   return Number(element.textContent.replaceAll(",", ""));
 }
 
 // `quietly`: without the highlight of a number that rises.
 export function setNumber(target, value, quietly) {
-  const text = value.toLocaleString("en");
+  const text = written(value);
   if (target.textContent === text) return;
   const before = numberIn(target);
   target.textContent = text;

@@ -1,6 +1,6 @@
 // Groups that count towards a storm: the rows of templates/console/_held.html, with their countdown.
 
-import { setLabels, setNumber, setText } from "./dom.js";
+import { setLabels, setNumber, setText, written } from "./dom.js";
 import { setUntil } from "./time.js";
 import { setTotal } from "./totals.js";
 
@@ -22,9 +22,9 @@ export function showHeld({ groups, more, alerts }) {
   if (rows.includes(focused) && focused !== document.activeElement) focused.focus({ preventScroll: true });
   section.hidden = !groups.length;
   if (alerts < COUNTED) setTotal("held", alerts); // sooner than the totals say it
-  setText(section.querySelector("[data-how-many]"), (groups.length + more).toLocaleString("en"));
+  setText(section.querySelector("[data-how-many]"), written(groups.length + more));
   section.querySelector("[data-more]").hidden = !more;
-  setText(section.querySelector("[data-more] span"), more.toLocaleString("en"));
+  setText(section.querySelector("[data-more] span"), written(more));
 }
 
 function fill(row, group) {
@@ -34,9 +34,9 @@ function fill(row, group) {
   row.dataset.severity = group.severity;
   setLabels(field("group"), group.group_labels);
   setNumber(field("counted"), group.counted, isNew);
-  setText(field("threshold"), group.threshold.toLocaleString("en"));
+  setText(field("threshold"), written(group.threshold));
   field("share").setAttribute("width", Math.min((100 * group.counted) / group.threshold, 100));
-  setText(field("held"), group.held.toLocaleString("en"));
+  setText(field("held"), written(group.held));
   setUntil(field("release").firstElementChild, group.release_at);
   setText(field("policy"), group.policy);
   return row;

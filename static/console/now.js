@@ -3,7 +3,7 @@
 // Labels and messages come from outside: they go into the page as text, never as markup.
 
 import "./act.js";
-import { numberIn, setText } from "./dom.js";
+import { numberIn, setText, written } from "./dom.js";
 import { showHeld } from "./held.js";
 import { whenSeen } from "./requests.js";
 import { fill, showRate } from "./row.js";
@@ -147,9 +147,9 @@ function summarise() {
 }
 
 function showNumber(section, all, shown) {
-  setText(section.querySelector("[data-how-many]"), all.toLocaleString("en"));
+  setText(section.querySelector("[data-how-many]"), written(all));
   section.querySelector("[data-more]").hidden = all <= shown;
-  setText(section.querySelector("[data-more] span"), (all - shown).toLocaleString("en"));
+  setText(section.querySelector("[data-more] span"), written(all - shown));
 }
 
 function showQuiet(isQuiet) {

@@ -1,6 +1,6 @@
 // One storm's row: the elements of templates/console/_storm.html, by data-field.
 
-import { element, setLabels, setNumber, setText } from "./dom.js";
+import { element, setLabels, setNumber, setText, written } from "./dom.js";
 import { rateOf, sparkPath } from "./rate.js";
 import { serverNow, setTime } from "./time.js";
 
@@ -39,7 +39,7 @@ export function showRate(row) {
   const rate = rateOf(JSON.parse(box.dataset.recent), serverNow() / 1000);
   box.dataset.trend = rate.trend;
   setText(row.querySelector('[data-field="trend"]'), rate.trend);
-  setText(row.querySelector('[data-field="per-minute"]'), rate.perMinute.toLocaleString("en"));
+  setText(row.querySelector('[data-field="per-minute"]'), written(rate.perMinute));
   row.querySelector('[data-field="spark"]').setAttribute("d", sparkPath(rate.bars));
 }
 
@@ -88,9 +88,9 @@ function setNames(paragraph, storm) {
   paragraph.dataset.names = key;
   const names = storm.alert_names.map(({ name, count }) => {
     const span = element("name", `${name} `);
-    span.append(Object.assign(document.createElement("b"), { textContent: count.toLocaleString("en") }));
+    span.append(Object.assign(document.createElement("b"), { textContent: written(count) }));
     return span;
   });
-  if (storm.alert_names_more) names.push(element("name more", `+${storm.alert_names_more.toLocaleString("en")} more`));
+  if (storm.alert_names_more) names.push(element("name more", `+${written(storm.alert_names_more)} more`));
   paragraph.replaceChildren(...names);
 }

@@ -1,6 +1,6 @@
 // The numbers at the top (templates/console/_totals.html), and what stands in their place while nothing ever came.
 
-import { setNumber, setText } from "./dom.js";
+import { setNumber, setText, written } from "./dom.js";
 import { setTime } from "./time.js";
 
 export function showTotals(totals) {
@@ -20,7 +20,7 @@ function percent(part) {
 }
 
 function ratio(number) {
-  return number < 99.95 ? rounded(number, 1).toFixed(1) : rounded(number, 0).toLocaleString("en");
+  return number < 99.95 ? rounded(number, 1).toFixed(1) : written(rounded(number, 0));
 }
 
 // Halves go up, as in storms/figures.py: toFixed sees them a little above or below.

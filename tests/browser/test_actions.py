@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, field, open_storm, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, field, open_storm, row, storm_page
 
 pytestmark = pytest.mark.slow
 
@@ -23,12 +23,6 @@ VIEWER = "viewer"
 def namespace() -> str:
     """A group that no other test uses."""
     return f"till-{next(_namespaces)}"
-
-
-def storm_page(open_page: OpenPage, namespace: str, **options: object) -> Page:
-    page = open_page("/", **options)
-    open_storm(page, namespace)
-    return page
 
 
 def hands(page: Page) -> Locator:

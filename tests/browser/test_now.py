@@ -47,6 +47,17 @@ def open_storm(page: Page, namespace: str) -> None:
     expect_live(page)
 
 
+def storm_page(open_page: OpenPage, namespace: str, **options: object) -> Page:
+    page = open_page("/", **options)
+    open_storm(page, namespace)
+    return page
+
+
+def wait_in(page: Page, condition: Callable[[], object], what: str) -> None:
+    """Until it holds; what a page brings by itself is told only while something is awaited of it."""
+    wait_until(lambda: page.wait_for_timeout(50) or condition(), 15, what)
+
+
 def failing(status: int) -> Callable[[Route], None]:
     """For `Page.route`: an answer with this status, or none at all with 0."""
     return lambda route: route.fulfill(status=status, body="<h1>no</h1>") if status else route.abort()
@@ -139,7 +150,7 @@ def test_a_click_is_not_lost_to_the_first_message(open_page: OpenPage, console: 
     page.route_web_socket(re.compile("/ws/storms/$"), hold)
     page.reload()
     row(page, namespace).locator("a.group .label-value").hover()
-    wait_until(lambda: page.wait_for_timeout(50) or messages, 15, "the first message")
+    wait_in(page, lambda: messages, "the first message")
     page.mouse.down()
     for socket, message in messages:
         socket.send(message)
@@ -154,7 +165,7 @@ def test_the_noise_reduction_is_written_alike_by_server_and_page_and_fits(open_p
     sockets: list[WebSocketRoute] = []
     page.route_web_socket(re.compile("/ws/storms/$"), lambda socket: sockets.append(socket))
     page.reload()
-    wait_until(lambda: page.wait_for_timeout(50) or sockets, 15, "the page's WebSocket")
+    wait_in(page, lambda: sockets, "the page's WebSocket")
     sums = [(2015, 2), (0, 0), (7, 7), (40, 37), (1000, 333), (1999, 20), (200_000, 2010), (999_999, 80), (5, 0)]
     sums += [(8, 7), (16, 15), (5, 4), (201, 2)]  # halves
     for alerts, resources in sums:
@@ -465,8 +476,7 @@ def test_who_logs_out_elsewhere_is_told(open_page: OpenPage) -> None:
 
 def test_a_storm_s_page_follows_it(open_page: OpenPage, console: Console, namespace: str) -> None:
     console.send(namespace, 10)
-    page = open_page("/")
-    open_storm(page, namespace)
+    page = storm_page(open_page, namespace)
     alerts = page.locator('[data-number="alerts"]')
     expect(alerts).to_have_text("10")
     page.get_by_text("As applied last").click()

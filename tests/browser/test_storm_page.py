@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from tests.browser.conftest import PASSWORD, Console
-from tests.browser.test_now import LOW_CONTRAST, expect_live, field, look_away, look_back, open_storm, row
+from tests.browser.test_now import LOW_CONTRAST, expect_live, field, look_away, look_back, open_storm, row, storm_page
 from tests.harness.wait import wait_until
 
 pytestmark = pytest.mark.slow
@@ -49,12 +49,6 @@ INKED = """canvas => {
 def namespace() -> str:
     """A group that no other test uses."""
     return f"stage-{next(_namespaces)}"
-
-
-def storm_page(open_page: OpenPage, namespace: str, **options: object) -> Page:
-    page = open_page("/", **options)
-    open_storm(page, namespace)
-    return page
 
 
 def test_the_chart_is_drawn_and_follows(open_page: OpenPage, console: Console, namespace: str) -> None:
@@ -152,10 +146,7 @@ def test_what_somebody_does_is_shown_at_once_in_a_busy_storm(
     open_page: OpenPage, console: Console, namespace: str
 ) -> None:
     theirs = open_with_a_clock(open_page, console, namespace)
-    storm = row(theirs, namespace).locator("a.group")
-    storm.click()
-    theirs.wait_for_url("**/storms/**")
-    expect_live(theirs)
+    open_storm(theirs, namespace)
     for second in range(4):
         console.send(namespace, 1)
         expect(theirs.locator(ALERTS)).to_have_text(str(11 + second))
@@ -288,12 +279,17 @@ def test_suspects_and_label_values_come_after_the_page(open_page: OpenPage, cons
     expect(page.locator("#rows tr[data-row]")).to_have_count(12)
 
 
+def page_with_a_needle(open_page: OpenPage, console: Console, namespace: str) -> Page:
+    """Of a storm of eleven alerts, one of them of the pod needle-1."""
+    console.send(namespace, 10)
+    console.send(namespace, 1, pod="needle-1")
+    return storm_page(open_page, namespace)
+
+
 def test_a_search_answers_while_one_types_and_outlives_a_change(
     open_page: OpenPage, console: Console, namespace: str
 ) -> None:
-    console.send(namespace, 10)
-    console.send(namespace, 1, pod="needle-1")
-    page = storm_page(open_page, namespace)
+    page = page_with_a_needle(open_page, console, namespace)
     found = page.locator("#alerts-found tbody tr")
     expect(found).to_have_count(11)
     page.locator("#alerts-q").press_sequentially("NEEDLE")
@@ -318,9 +314,7 @@ def test_a_search_answers_while_one_types_and_outlives_a_change(
 def test_what_is_typed_before_the_scripts_are_there_is_searched_for(
     open_page: OpenPage, console: Console, namespace: str
 ) -> None:
-    console.send(namespace, 10)
-    console.send(namespace, 1, pod="needle-1")
-    page = storm_page(open_page, namespace)
+    page = page_with_a_needle(open_page, console, namespace)
     late: list[Route] = []
     page.route("**/htmx.min*.js", lambda route: late.append(route))
     page.goto(page.url, wait_until="commit")
